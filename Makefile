@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install quickstart test lint lock clean
+
+help:  ## what each target does
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /	/' | expand -t 14
+
+install: $(STAMP)  ## make .venv from the hashed lock
+
+# uv installs in seconds; where it can't run, pip takes the same lock.
+$(STAMP): requirements/lock.txt requirements/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV)"
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/uv.txt \
+	  && $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/lock.txt \
+	  || $(BIN)/python -m pip install -q --require-hashes -r requirements/lock.txt
+	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	@touch $@
+
+quickstart: $(STAMP)  ## the main job, small: sweep, law, prediction, samples
+	@$(BIN)/python -m experiments.quickstart --workdir=runs/quickstart
+
+test: $(STAMP)  ## every test, the fast ones first
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)  ## style and simple mistakes
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: $(STAMP)  ## write requirements/ anew from pyproject.toml
+	echo 'uv>=0.9' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --python-version 3.11 - -o requirements/uv.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate --python-version 3.11 --group dev pyproject.toml -o requirements/lock.txt
+
+clean:  ## remove what runs left behind
+	rm -rf runs .ruff_cache
