@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""An autoencoder in one safetensors file: weights, latent statistics, and the config as JSON metadata."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dit_jax.autoencoder.latents import LatentStats
+from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+
+_DTYPES = {"F16": np.float16, "F32": np.float32}
+
+
+def save_autoencoder(
+    path: str | os.PathLike, model: Autoencoder, stats: LatentStats, dtype: Any = np.float32
+) -> None:
+    """Writes `model` and `stats` to `path`, whole or not at all.
+
+    Args:
+      path: the file; one that exists is replaced.
+      model: its parameters are written in `dtype`.
+      stats: written as float32.
+      dtype: float32, or float16 for half the size.
+
+    Raises:
+      ValueError: for another dtype, or a weight that is not finite in it.
+    """
+    if np.dtype(dtype) not in map(np.dtype, _DTYPES.values()):
+        raise ValueError(f"dtype {np.dtype(dtype).name} is not kept: use float32 or float16")
+    leaves = {name: np.asarray(leaf[...], dtype) for name, leaf in _parameters(model).items()}
+    leaves |= {f"latents.{name}": np.asarray(getattr(stats, name), np.float32) for name in ("mean", "std")}
+    for name, leaf in leaves.items():
+        if not np.isfinite(leaf).all():
+            raise ValueError(f"{name} is not finite as {leaf.dtype}: not saved")
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(leaves, partial, {"config": json.dumps(dataclasses.asdict(model.config))})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_autoencoder(path: str | os.PathLike) -> tuple[Autoencoder, LatentStats]:
+    """Reads what `save_autoencoder` wrote; parameters are float32.
+
+    Raises:
+      ValueError: one line that names the file and the leaf: not safetensors, no valid config, a leaf missing
+        or unknown, or one of another shape or dtype.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            config = _read_config(file.metadata())
+            expected = _expected(config)
+            _check(file, expected)
+            leaves = {name: file.get_tensor(name).astype(np.float32) for name in expected}
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+    stats = LatentStats(leaves.pop("latents.mean"), leaves.pop("latents.std"))
+    return _build(config, leaves), stats
+
+
+def _parameters(model: Autoencoder) -> dict[str, nnx.Param]:
+    """By dotted path, such as `encoder.0.project.kernel`."""
+    nodes = nnx.iter_graph(model)
+    return {".".join(map(str, path)): node for path, node in nodes if isinstance(node, nnx.Param)}
+
+
+def _read_config(metadata: dict[str, str] | None) -> AutoencoderConfig:
+    try:
+        return AutoencoderConfig(**json.loads((metadata or {})["config"]))
+    except KeyError:
+        raise ValueError("no config in its metadata: not an autoencoder's weights") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the config in its metadata is not valid: {error}") from None
+
+
+def _abstract(config: AutoencoderConfig) -> Autoencoder:
+    """The model without memory behind its parameters."""
+    return nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0)))
+
+
+def _expected(config: AutoencoderConfig) -> dict[str, tuple[int, ...]]:
+    shapes = {name: leaf.shape for name, leaf in _parameters(_abstract(config)).items()}
+    return shapes | {f"latents.{name}": (config.latent_channels,) for name in ("mean", "std")}
+
+
+def _check(file: Any, expected: dict[str, tuple[int, ...]]) -> None:
+    """Compares headers only, so that nothing is read from a file that does not fit."""
+    names = set(file.keys())
+    for name, shape in expected.items():
+        if name not in names:
+            raise ValueError(f"leaf {name} is missing")
+        leaf = file.get_slice(name)
+        if tuple(leaf.get_shape()) != shape:
+            raise ValueError(f"leaf {name} has shape {tuple(leaf.get_shape())}, its config needs {shape}")
+        if leaf.get_dtype() not in _DTYPES:
+            raise ValueError(f"leaf {name} has dtype {leaf.get_dtype()}: only {', '.join(_DTYPES)} are read")
+    for name in sorted(names - expected.keys()):
+        raise ValueError(f"leaf {name} is unknown to its config")
+
+
+def _build(config: AutoencoderConfig, leaves: dict[str, np.ndarray]) -> Autoencoder:
+    model = _abstract(config)
+    for name, parameter in _parameters(model).items():
+        parameter.set_value(jnp.asarray(leaves[name]))
+    return model

@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an autoencoder is trained to do: give back the video, from latents that a flow model can learn.
+
+Two regularisers make the latents learnable. Noise added before decoding makes the decoder forgive the
+errors of a generative model. A divergence to the unit Gaussian gives every channel the same scale, so
+the noise means the same to each.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from dit_jax.arrays import Key, Latents, Scalar, Video
+from dit_jax.autoencoder.model import Autoencoder
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderLossConfig:
+    """Weights of `autoencoder_loss`.
+
+    Attributes:
+      l1, l2: weights of the mean absolute and mean squared error of pixels in [-1, 1].
+      latent_kl: weight of the channels' divergence from the unit Gaussian.
+      latent_noise: largest standard deviation of the noise on the latents; each clip draws its own.
+
+    Raises:
+      ValueError: for a negative weight.
+    """
+
+    l1: float = 1.0
+    l2: float = 1.0
+    latent_kl: float = 1e-3
+    latent_noise: float = 0.2
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 0:
+                raise ValueError(f"{field.name}={getattr(self, field.name)} must not be negative")
+
+
+def autoencoder_loss(
+    model: Autoencoder, video: Video, key: Key, config: AutoencoderLossConfig
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """The training loss of a batch.
+
+    Args:
+      model: the autoencoder.
+      video: `B T H W C` in [-1, 1].
+      key: draws the noise on the latents.
+      config: weights.
+
+    Returns:
+      The loss, and metrics: `psnr` (dB, of what was decoded from noisy latents), `l1`, `l2`, `latent_kl`.
+    """
+    latents = model.encode(video)
+    decoded = model.decode(latents + latent_noise(key, latents, config.latent_noise))
+    error = decoded - video
+    parts = {
+        "l1": jnp.mean(jnp.abs(error)),
+        "l2": jnp.mean(jnp.square(error)),
+        "latent_kl": latent_kl(latents),
+    }
+    loss = sum(getattr(config, name) * value for name, value in parts.items())
+    return loss, {"psnr": jnp.mean(psnr(decoded, video)), **parts}
+
+
+def latent_noise(key: Key, latents: Latents, largest: float) -> Latents:
+    """Gaussian noise for `latents`, its standard deviation uniform in [0, largest] from clip to clip."""
+    level_key, noise_key = jax.random.split(key)
+    level = largest * jax.random.uniform(level_key, (len(latents), 1, 1, 1, 1), latents.dtype)
+    return level * jax.random.normal(noise_key, latents.shape, latents.dtype)
+
+
+def latent_kl(latents: Latents) -> Scalar:
+    """KL divergence from the unit Gaussian of a Gaussian with each channel's moments, mean over channels.
+
+    Taken over the batch, not per sample: it fixes scale and offset and leaves the information alone.
+    """
+    mean = jnp.mean(latents, axis=(0, 1, 2, 3))
+    variance = jnp.var(latents, axis=(0, 1, 2, 3)) + 1e-6  # a lone latent has none
+    return 0.5 * jnp.mean(jnp.square(mean) + variance - 1 - jnp.log(variance))
+
+
+def psnr(video: Video, reference: Video) -> Scalar:
+    """Peak signal-to-noise ratio in dB of each clip `B`, for pixels in [-1, 1]."""
+    return 10 * jnp.log10(4 / jnp.mean(jnp.square(video - reference), axis=(1, 2, 3, 4)))

@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one table from a config to objects.
+
+A config is a `ConfigDict` with one section per component; below this module nothing sees one.
+"""
+
+import dataclasses
+import difflib
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Int
+from ml_collections import ConfigDict
+
+from dit_jax.autoencoder.files import load_autoencoder
+from dit_jax.autoencoder.latents import LatentStats
+from dit_jax.autoencoder.losses import AutoencoderLossConfig
+from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+from dit_jax.backbone.dit import DiT, DiTConfig, dit_flops
+from dit_jax.data.clip import ClipSource
+from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
+from dit_jax.data.latents_io import LatentsSource
+from dit_jax.data.loader import Loader, LoaderConfig
+from dit_jax.data.sources import FolderConfig, FolderSource, TFDSConfig, TFDSSource
+from dit_jax.data.transforms import ToElement
+from dit_jax.denoiser import Denoiser
+from dit_jax.diffusion.objective import ObjectiveConfig
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.evaluate.loss_grid import LossGridConfig
+from dit_jax.mesh import MeshConfig
+from dit_jax.text.byte import ByteTextConfig, ByteTextEncoder, byte_text_flops, encode_bytes
+from dit_jax.train.loop import LoopConfig
+from dit_jax.train.optimizer import OptimizerConfig
+
+T = TypeVar("T")
+
+BACKBONES = {"dit": (DiTConfig, DiT, dit_flops)}  # name: config, module, FLOPs of a clip
+SECTIONS = {
+    "autoencoder_loss": AutoencoderLossConfig,
+    "autoencoder_optimizer": OptimizerConfig,
+    "evaluate": LossGridConfig,
+    "loader": LoaderConfig,
+    "mesh": MeshConfig,
+    "objective": ObjectiveConfig,
+    "optimizer": OptimizerConfig,
+    "sampler": SamplerConfig,
+    "text": ByteTextConfig,
+    "train": LoopConfig,
+}
+EMBEDDED = "known_world"
+WEIGHTS = pathlib.Path(__file__).parent / "autoencoder" / "weights"
+
+
+def construct(cls: type[T], section: Mapping[str, Any], where: str) -> T:
+    """`cls(**section)`, naming the nearest valid key where one is unknown.
+
+    Raises:
+      ValueError: an unknown key, or what `cls` itself refuses.
+    """
+    valid = [field.name for field in dataclasses.fields(cls)]
+    values = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
+    for key in values:
+        if key not in valid:
+            raise ValueError(f"config.{where}.{key} is unknown; {nearest(key, valid)}")
+    return cls(**values)
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """Advice for a misspelt name."""
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"valid names are {', '.join(sorted(valid))}"
+
+
+def section(config: ConfigDict, name: str) -> Any:
+    """The validated dataclass of a section in `SECTIONS`."""
+    return construct(SECTIONS[name], config.get(name, {}), name)
+
+
+def backbone_config(config: ConfigDict) -> Any:
+    """The validated config of the backbone that `config.backbone.name` names."""
+    values = config.backbone.to_dict()
+    name = values.pop("name")
+    if name not in BACKBONES:
+        raise ValueError(f"config.backbone.name={name!r} is unknown; {nearest(name, list(BACKBONES))}")
+    return construct(BACKBONES[name][0], values, "backbone")
+
+
+def denoiser(config: ConfigDict) -> Callable[[nnx.Rngs], Denoiser]:
+    """A maker of the text encoder and backbone."""
+    text, backbone = section(config, "text"), backbone_config(config)
+    if backbone.text_width != text.width:
+        raise ValueError(
+            f"config.backbone.text_width={backbone.text_width} differs from config.text.width={text.width}: "
+            "make them equal"
+        )
+    module = BACKBONES[config.backbone.name][1]
+    return lambda rngs: Denoiser(ByteTextEncoder(text, rngs=rngs), module(backbone, rngs=rngs))
+
+
+def forward_flops(config: ConfigDict, latent_shape: tuple[int, ...]) -> dict[str, int]:
+    """FLOPs of one clip's forward pass, by part."""
+    text = section(config, "text")
+    parts = BACKBONES[config.backbone.name][2](backbone_config(config), latent_shape, text.num_tokens)
+    return {**parts, "text_encoder": byte_text_flops(text)}
+
+
+def tokenizer(config: ConfigDict) -> Callable[[str], Int[Array, " L"]]:
+    """Text to ids; picklable."""
+    return functools.partial(encode_bytes, max_bytes=section(config, "text").max_bytes)
+
+
+def null_ids(config: ConfigDict) -> Int[Array, "1 L"]:
+    """Ids of the null text."""
+    return jnp.asarray(tokenizer(config)(""))[None]
+
+
+def clip_source(config: ConfigDict, split: str) -> ClipSource:
+    """The pixels of the `train` or `validation` split of `config.data`.
+
+    The known world's splits are streams of their own. Of a folder or a data set without a validation split,
+    the last windows are held out.
+    """
+    data, training = config.data, split == "train"
+    size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
+    if data.source == "known_world":
+        num_clips = data.num_clips if training else config.evaluate.num_clips
+        seed = 2 * data.seed + (not training)
+        return KnownWorld(
+            KnownWorldConfig(level=data.level, fps=data.fps, seed=seed, num_clips=num_clips, **size)
+        )
+    if data.source == "folder":
+        source = FolderSource(FolderConfig(path=data.path, fps=data.fps, **size, **data.folder.to_dict()))
+        return Part(source, training, config.evaluate.num_clips)
+    if data.source == "tfds":
+        source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir))
+        return Part(source, training, config.evaluate.num_clips)
+    raise ValueError(
+        f"config.data.source={data.source!r} is unknown; "
+        f"{nearest(data.source, ['known_world', 'folder', 'tfds', 'latents'])}"
+    )
+
+
+class Part:
+    """The first clips of a source, or the last ones that are held out for validation.
+
+    No more than a quarter is held out.
+    """
+
+    def __init__(self, source: ClipSource, training: bool, num_validation: int):
+        held_out = min(num_validation, len(source) // 4)
+        if held_out < 2:
+            raise ValueError(
+                f"{len(source)} clips are too few to hold 2 out of 8 for validation: give more video, shorter "
+                "clips (config.data.num_frames) or overlapping windows (config.data.folder.stride_seconds)"
+            )
+        self.source = source
+        self._start, self._stop = (
+            (0, len(source) - held_out) if training else (len(source) - held_out, len(source))
+        )
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, index: int):
+        return self.source[self._start + range(len(self))[index]]
+
+
+def loader(config: ConfigDict, source: Any, seed: int, **hosts: int) -> Loader:
+    """Shuffled batches of a source's elements, for ever."""
+    values = config.loader.to_dict() | {"seed": seed}
+    transform = ToElement(config.data.caption_weights.to_dict(), tokenizer(config))
+    return Loader(source, transform, construct(LoaderConfig, values, "loader"), **hosts)
+
+
+def latents_source(folder: str | pathlib.Path) -> LatentsSource:
+    """Latents that `encode` wrote."""
+    return LatentsSource(folder)
+
+
+def autoencoder_config(config: ConfigDict) -> AutoencoderConfig:
+    """Sizes of the autoencoder that is to be trained."""
+    return construct(AutoencoderConfig, config.autoencoder.model, "autoencoder.model")
+
+
+def autoencoder(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[Autoencoder, LatentStats]:
+    """The trained autoencoder that `config.autoencoder.path` names: a file, relative to `folder` or absolute,
+    or `known_world`, which comes with the package."""
+    return load_autoencoder(autoencoder_path(config, folder))
+
+
+def autoencoder_path(config: ConfigDict, folder: str | pathlib.Path = ".") -> pathlib.Path:
+    """The file of `autoencoder`."""
+    if config.autoencoder.path == EMBEDDED:
+        return WEIGHTS / f"{EMBEDDED}.safetensors"
+    return pathlib.Path(folder) / config.autoencoder.path

@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""From what a source yields (a clip, or stored latents) to the arrays a training step takes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grain
+import numpy as np
+
+from dit_jax.data.captions import LEVELS, caption_at
+from dit_jax.data.clip import Clip
+
+
+class ToElement(grain.transforms.RandomMap):
+    """Clip or latents to a dict of arrays: `video` uint8 [T,H,W,3] or `latents` float32 [t,h,w,c], and
+    `text_ids` int32 [L].
+
+    The caption's level is drawn with the generator that Grain seeds from (seed, index), so it does not
+    depend on the number of hosts, workers or threads.
+
+    Args:
+      caption_weights: how often each level is drawn, up to a factor; `{"dense": 1.0}` for always dense.
+      tokenize: text to ids [L], of one length for every text; picklable.
+
+    Raises:
+      ValueError: for an unknown level, a negative weight, or weights that are all zero.
+    """
+
+    def __init__(self, caption_weights: Mapping[str, float], tokenize: Callable[[str], np.ndarray]):
+        _check_weights(caption_weights)
+        drawn = {level: weight for level, weight in caption_weights.items() if weight > 0}
+        self._levels = tuple(drawn)
+        self._upper = np.cumsum(list(drawn.values())) / sum(drawn.values())
+        self._tokenize = tokenize
+
+    def random_map(
+        self, element: Clip | Mapping[str, Any], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        is_clip = isinstance(element, Clip)
+        arrays = {"video": element.video} if is_clip else {"latents": element["latents"]}
+        text = caption_at(element.captions if is_clip else element["captions"], self._level(rng))
+        return arrays | {"text_ids": np.asarray(self._tokenize(text), np.int32)}
+
+    def _level(self, rng: np.random.Generator) -> str:
+        return self._levels[int(np.searchsorted(self._upper, rng.random(), side="right"))]
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    if unknown := sorted(set(weights) - set(LEVELS)):
+        raise ValueError(f"caption_weights has level {unknown[0]!r}; the levels are {', '.join(LEVELS)}")
+    if not weights or min(weights.values()) < 0 or not 0 < sum(weights.values()) < np.inf:
+        raise ValueError(f"caption_weights is {dict(weights)}; give weights >= 0 with at least one above 0")

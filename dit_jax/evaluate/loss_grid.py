@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The validation loss, paired: the same clips, noise and times for every run of a sweep.
+
+Each clip is seen at each time with noise of its own, once with its text and once without. Pairing takes
+the clips' and the noise's share out of every difference between runs; the standard errors are over clips.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from dit_jax.arrays import Latents, TextIds
+
+# (params, x_t, t, text_ids) -> velocity
+VelocityOf = Callable[[PyTree, Latents, Float[Array, " B"], TextIds], Latents]
+Errors = Float[Array, "texts clips times"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossGridConfig:
+    """Size of the grid.
+
+    Attributes:
+      num_clips: validation clips.
+      num_times: equal shares of the time law, each seen at its midpoint.
+      seed: of the noise.
+    """
+
+    num_clips: int = 128
+    num_times: int = 8
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.num_clips < 2 or self.num_times < 1:
+            raise ValueError(f"num_clips={self.num_clips} must be 2 or more, num_times={self.num_times} 1")
+
+
+def make_loss_grid(
+    velocity: VelocityOf, times: Float[Array, " times"], null_ids: TextIds, seed: int
+) -> Callable[[PyTree, Latents, TextIds], Errors]:
+    """A jitted `(params, latents, text_ids) -> errors`: the squared error of the velocity, averaged over a
+    clip's latents, with its text and with the null text, for each clip and time."""
+
+    def clip_errors(params: PyTree, clip: tuple[Array, Array, Array]) -> Float[Array, "2 times"]:
+        x0, ids, index = clip
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), (len(times), *x0.shape))
+        t = times[:, None, None, None, None]
+        x_t = (1 - t) * x0 + t * noise
+        twice = lambda a: jnp.concatenate([a, a])  # noqa: E731
+        text = jnp.concatenate([jnp.broadcast_to(i, (len(times), ids.size)) for i in (ids[None], null_ids)])
+        predicted = velocity(params, twice(x_t), twice(times), text)
+        error = jnp.square(predicted - twice(noise - x0)).mean((1, 2, 3, 4))
+        return error.reshape(2, len(times))
+
+    def grid(params: PyTree, latents: Latents, text_ids: TextIds) -> Errors:
+        clips = (latents, text_ids, jnp.arange(latents.shape[0]))
+        return jax.lax.map(lambda clip: clip_errors(params, clip), clips).swapaxes(0, 1)
+
+    return jax.jit(grid)
+
+
+def summarise_loss_grid(errors: Float[np.ndarray, "2 clips times"]) -> dict[str, float]:
+    """Means and standard errors over clips.
+
+    Returns:
+      `loss`, `loss_se`; `loss_t0`, `loss_t1`, ... by time; `loss_null`; and `text_gap`, `text_gap_se`: by
+      how much the null text raises the loss, paired by clip, noise and time.
+    """
+    conditional, null = np.asarray(errors, np.float64)
+    by_time = {f"loss_t{i}": float(value) for i, value in enumerate(conditional.mean(0))}
+    loss, loss_se = _mean_and_error(conditional.mean(1))
+    gap, gap_se = _mean_and_error((null - conditional).mean(1))
+    return {
+        "loss": loss,
+        "loss_se": loss_se,
+        "loss_null": float(null.mean()),
+        "text_gap": gap,
+        "text_gap_se": gap_se,
+        **by_time,
+    }
+
+
+def _mean_and_error(values: Float[np.ndarray, " clips"]) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""How the compute-optimal size grows: N_opt ~ C^a and D_opt ~ C^b through the isoFLOP vertices."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from dit_jax.law.flags import interval95, status
+from dit_jax.law.slices import Slice
+
+WIDE = 0.2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Isoflop:
+    """A power law for the best size and one for its tokens, in logs about `centre` (log FLOPs).
+
+    `lines` holds intercept and slope, `draws` the same for each bootstrap draw, `scatter` the sd of the
+    vertices about the lines; the last axis is (params, tokens). None where refused.
+    """
+
+    status: str
+    flags: tuple[str, ...]
+    vertices: tuple[Slice, ...]
+    centre: float = 0.0
+    lines: Float[np.ndarray, "2 2"] | None = None
+    draws: Float[np.ndarray, "draws 2 2"] | None = None
+
+    def at(self, flops: float) -> tuple[Float[np.ndarray, " 2"], Float[np.ndarray, "draws 2"]]:
+        """Log params and log tokens at a budget, and their draws."""
+        x = np.array([1.0, np.log(flops) - self.centre])
+        return x @ self.lines, np.einsum("i,dij->dj", x, self.draws)
+
+    def summary(self) -> dict[str, object]:
+        """This method's part of `law.json`."""
+        known = self.lines is not None
+        ends = interval95(self.draws[:, 1]).T.tolist() if known else (None, None)
+        return {
+            "status": self.status,
+            "flags": list(self.flags),
+            "exponents": dict(zip("ab", self.lines[1].tolist())) if known else None,
+            "exponents_ci95": dict(zip("ab", ends)) if known else None,
+            "vertices": [_entry(vertex) for vertex in self.vertices],
+        }
+
+
+def fit_isoflop(slices: Sequence[Slice], seed: int = 0) -> Isoflop:
+    """Lines through the log vertices of the budgets with at least four sizes and a minimum inside the grid.
+
+    The interval of an exponent holds the noise of the vertices and their scatter about the line.
+
+    Args:
+      slices: of `dit_jax.law.slices`, budgets upwards.
+      seed: of the draws of the scatter.
+    """
+    found = dict.fromkeys(flag for one in slices for flag in one.flags)
+    usable = [one for one in slices if one.parabola is not None and "a2_too_few_points" not in one.flags]
+    if len(usable) < 2:
+        flags = (*found, "one_budget") if len(slices) == 1 else tuple(found)
+        return Isoflop("refused", flags, tuple(slices))
+    log_flops = np.log([one.flops for one in usable])
+    centre = float(log_flops.mean())
+    project = np.linalg.pinv(np.vander(log_flops - centre, 2, increasing=True))
+    points = np.stack([one.vertex[:2] for one in usable])
+    clouds = np.stack([one.draws[:, :2] for one in usable], 1)
+    lines = project @ points
+    clouds = clouds + _scatter(points, lines, log_flops - centre, clouds, seed)
+    draws = np.einsum("ib,dbj->dij", project, clouds)
+    found |= _exponent_flags(len(usable), draws)
+    return Isoflop(status(found), tuple(found), tuple(slices), centre, lines, draws)
+
+
+def _scatter(
+    points: Float[np.ndarray, "budgets 2"],
+    lines: Float[np.ndarray, "2 2"],
+    x: Float[np.ndarray, " budgets"],
+    clouds: Float[np.ndarray, "draws budgets 2"],
+    seed: int,
+) -> Float[np.ndarray, "draws budgets 2"]:
+    """Draws of how far vertices lie off the lines beyond what the noise of their runs explains."""
+    if len(x) < 3:
+        return np.zeros_like(clouds)
+    misses = points - np.vander(x, 2, increasing=True) @ lines
+    excess = np.maximum((misses**2).sum(0) / (len(x) - 2) - clouds.var(0).mean(0), 0)
+    return np.sqrt(excess) * np.random.default_rng(seed).standard_normal(clouds.shape)
+
+
+def _exponent_flags(num_budgets: int, draws: Float[np.ndarray, "draws 2 2"]) -> dict[str, None]:
+    widths = np.ptp(interval95(draws[:, 1]), axis=0)
+    found = {"a2_zero_dof": num_budgets == 2, "wide_interval": bool((widths > WIDE).any())}
+    return dict.fromkeys(flag for flag, seen in found.items() if seen)
+
+
+def _entry(one: Slice) -> dict[str, object]:
+    params, tokens, loss = np.exp(one.vertex).tolist()
+    return {"flops": one.flops, "params": params, "tokens": tokens, "loss": loss, "flags": list(one.flags)}

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A matrix product over the last axis."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+class Dense(nnx.Module):
+    """`x @ kernel + bias` over the last axis, in `dtype`, with float32 parameters.
+
+    The leading axes are flattened first: XLA's CPU code generator runs the weight gradient of a
+    three-axis product at a third of the speed of a two-axis one.
+
+    Args:
+      in_features: width of the input.
+      out_features: width of the output.
+      rngs: the stream `params` initialises the kernel.
+      use_bias: adds a bias, zero at initialisation.
+      scale: the kernel is normal with variance `scale / in_features`; 0 makes the layer output zero.
+      dtype: of the computation.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rngs: nnx.Rngs,
+        use_bias: bool = True,
+        scale: float = 1.0,
+        dtype: jnp.dtype = jnp.float32,
+    ):
+        init = (
+            nnx.initializers.variance_scaling(scale, "fan_in", "normal") if scale else nnx.initializers.zeros
+        )
+        self.kernel = nnx.Param(init(rngs.params(), (in_features, out_features), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((out_features,), jnp.float32)) if use_bias else None
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
+        kernel = self.kernel[...].astype(self.dtype)
+        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel
+        if self.bias is not None:
+            y = y + self.bias[...].astype(self.dtype)
+        return y.reshape(*x.shape[:-1], kernel.shape[-1])

@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisation, and modulation by a condition (adaLN)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+EPSILON = 1e-6
+
+
+def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+    """Zero mean and unit variance over the last axis, computed in float32, without parameters.
+
+    Ba et al. 2016, "Layer Normalization", arXiv 1607.06450, eq. 3, without gain and bias.
+    """
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(-1, keepdims=True)
+    variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
+    return ((x32 - mean) * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)
+
+
+def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, " d"]) -> Float[Array, "*batch d"]:
+    """Unit root mean square over the last axis, computed in float32, times `gain`.
+
+    Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", arXiv 1910.07467, eq. 4.
+    """
+    x32 = x.astype(jnp.float32)
+    scale = jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + EPSILON)
+    return (x32 * scale * gain).astype(x.dtype)
+
+
+def modulate(
+    x: Float[Array, "*batch d"], shift: Float[Array, "*#batch d"], scale: Float[Array, "*#batch d"]
+) -> Float[Array, "*batch d"]:
+    """`layer_norm(x) * (1 + scale) + shift`: Peebles and Xie 2023 (DiT), arXiv 2212.09748, section 3.2."""
+    return layer_norm(x) * (1 + scale) + shift

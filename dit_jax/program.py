@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled functions of one model: initialise, train, evaluate, sample.
+
+Runs that differ in budget, learning rate and seed alone share a program, so that a sweep compiles once for
+each size.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, PyTree, UInt8
+from ml_collections import ConfigDict
+
+from dit_jax import build
+from dit_jax.arrays import Key, Latents, Scalar, Video
+from dit_jax.autoencoder.files import load_autoencoder
+from dit_jax.autoencoder.latents import LatentStats
+from dit_jax.autoencoder.model import Autoencoder
+from dit_jax.diffusion.guidance import guided
+from dit_jax.diffusion.objective import flow_matching_loss
+from dit_jax.diffusion.path import Network, as_velocity
+from dit_jax.diffusion.sampler import SamplerConfig, sample
+from dit_jax.diffusion.time import time_bins
+from dit_jax.evaluate.loss_grid import make_loss_grid
+from dit_jax.mesh import make_mesh
+from dit_jax.train.optimizer import make_optimizer
+from dit_jax.train.state import abstract_module, count_parameters, make_init, merge_module
+from dit_jax.train.step import Metrics, make_train_steps
+
+# What a program depends on. Learning rate and warm-up reach it as traced values.
+SECTIONS = ("backbone", "text", "objective", "optimizer", "evaluate", "mesh")
+TRACED = ("lr", "warmup_steps")
+
+
+class Program:
+    """Compiled functions and sizes of a config's model.
+
+    Attributes:
+      mesh: over this machine's devices.
+      init: `key -> TrainState`.
+      abstract: shapes and shardings of the state.
+      steps: `(state, batches, horizon) -> (state, metrics)`, see `make_train_steps`.
+      loss_grid: `(params, latents, text_ids) -> errors`, see `make_loss_grid`.
+      params_total: parameters, with the text encoder.
+      params_active: those that work on every token: without embeddings and per-clip modulation.
+    """
+
+    def __init__(self, config: ConfigDict, encode: Callable[[Video], Latents] | None = None):
+        self._objective = build.section(config, "objective")
+        self._encode = encode
+        self._null_ids = build.null_ids(config)
+        make, optimizer = build.denoiser(config), build.section(config, "optimizer")
+        evaluation = build.section(config, "evaluate")
+        self._graph, shapes = abstract_module(make)
+        self.mesh: Mesh = make_mesh(build.section(config, "mesh"))
+        self.init, self.abstract = make_init(make, make_optimizer(optimizer), self.mesh)
+        self.steps = make_train_steps(self._loss, optimizer)
+        self.loss_grid = make_loss_grid(
+            lambda params, *inputs: self.velocity(params)(*inputs, None),
+            time_bins(evaluation.num_times, self._objective.shift),
+            self._null_ids,
+            evaluation.seed,
+        )
+        self.params_total = count_parameters(shapes)
+        self.params_active = count_active(shapes["backbone"])
+
+    def velocity(self, params: PyTree) -> Network:
+        """The velocity that `params` predict."""
+        return as_velocity(merge_module(self._graph, params), self._objective.output)
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - a program lives as long as its process
+    def sampler(self, config: SamplerConfig) -> Callable[..., Latents]:
+        """A jitted `(params, noise, text_ids, known, given) -> latents`."""
+
+        def draw(params, noise, text_ids, known=None, given=None):
+            velocity = guided(self.velocity(params), self._null_ids, config.guidance_scale)
+            shift = self._objective.shift
+            return sample(velocity, noise, text_ids, config, shift=shift, known=known, given=given)
+
+        return jax.jit(draw)
+
+    def _loss(self, params: PyTree, batch: dict[str, jax.Array], key: Key) -> tuple[Scalar, Metrics]:
+        x0 = batch["latents"] if "latents" in batch else self._encode(batch["video"])
+        velocity = self.velocity(params)
+        loss = flow_matching_loss(velocity, x0, batch["text_ids"], self._null_ids, key, self._objective)
+        return loss, {}
+
+
+def count_active(backbone: PyTree) -> int:
+    """Parameters that work on every token: all but embeddings and modulation."""
+    leaves = jax.tree_util.tree_leaves_with_path(backbone)
+    per_clip = ("embedding", "modulation")
+    return sum(
+        leaf.size for path, leaf in leaves if not any(word in jax.tree_util.keystr(path) for word in per_clip)
+    )
+
+
+def program(config: ConfigDict, folder: str | pathlib.Path = ".") -> Program:
+    """The program of a config, built once in this process.
+
+    Args:
+      config: of a run.
+      folder: the run's, to which the autoencoder's path may be relative.
+    """
+    static = {name: config[name].to_dict() for name in SECTIONS}
+    for name in TRACED:
+        static["optimizer"].pop(name, None)
+    weights = None if config.data.source == "latents" else str(build.autoencoder_path(config, folder))
+    return _program(json.dumps(static, sort_keys=True), weights)
+
+
+@functools.lru_cache(maxsize=32)
+def _program(static: str, weights: str | None) -> Program:
+    return Program(ConfigDict(json.loads(static)), weights and make_encoder(*load_autoencoder(weights)))
+
+
+def make_encoder(model: Autoencoder, stats: LatentStats) -> Callable[[Video], Latents]:
+    """uint8 video to latents of zero mean and unit deviation."""
+    return lambda video: stats.normalize(model.encode(as_pixels(video)))
+
+
+def as_pixels(video: UInt8[Array, "B T H W C"]) -> Video:
+    """uint8 to floats in [-1, 1]."""
+    return video.astype(jnp.float32) / 127.5 - 1

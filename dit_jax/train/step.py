@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training step: a pure function, jitted once, with donated state."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from dit_jax.arrays import Key, Scalar
+from dit_jax.train.optimizer import Horizon, OptimizerConfig, ema_decay, learning_rate, make_optimizer
+from dit_jax.train.state import TrainState
+
+Metrics = dict[str, Scalar]
+LossFn = Callable[[PyTree, PyTree, Key], tuple[Scalar, Metrics]]  # (params, batch, key)
+
+
+def make_train_steps(loss_fn: LossFn, config: OptimizerConfig) -> Callable:
+    """`(state, batches, horizon) -> (state, metrics)`, jitted.
+
+    `batches` holds one batch per step along its leading axis: a chunk of steps runs as one program, so
+    that tiny models are not bound by dispatch. Metrics come back per step, with `loss`, `lr`,
+    `grad_norm` and what `loss_fn` reports. Randomness is derived from (seed, step) alone. A step whose
+    loss or gradient is not finite changes nothing but the counters.
+    """
+    optimizer = make_optimizer(config)
+
+    def step(state: TrainState, inputs: tuple[PyTree, Key, Scalar, Scalar]) -> tuple[TrainState, Metrics]:
+        batch, key, lr, decay = inputs
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch, key)
+        grad_norm = optax.global_norm(grads)
+        proposed = advance(state, grads, lr, decay)
+        ok = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        kept = jax.tree.map(lambda new, old: jnp.where(ok, new, old), proposed, state)
+        state = TrainState(state.step + 1, state.skipped + ~ok, kept.params, kept.ema, kept.opt_state)
+        return state, {"loss": loss, "lr": lr, "grad_norm": grad_norm, **metrics}
+
+    def advance(state: TrainState, grads: PyTree, lr: Scalar, decay: Scalar) -> TrainState:
+        direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, d: p - lr * d, state.params, direction)
+        ema = jax.tree.map(lambda e, p: p + decay * (e - p), state.ema, params)
+        return TrainState(state.step, state.skipped, params, ema, opt_state)
+
+    def steps(state: TrainState, batches: PyTree, horizon: Horizon) -> tuple[TrainState, Metrics]:
+        # What depends on the step alone is computed for the whole chunk at once: inside the loop XLA
+        # would fuse it anew into the update of every parameter, at twice the compile time.
+        number = state.step + jnp.arange(jax.tree.leaves(batches)[0].shape[0])
+        key = jax.random.key(horizon.seed)
+        keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
+        lrs = learning_rate(number, horizon, config.schedule)
+        return jax.lax.scan(step, state, (batches, keys, lrs, ema_decay(number, config.ema_gamma)))
+
+    return jax.jit(steps, donate_argnums=0)
