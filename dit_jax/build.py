@@ -5,9 +5,11 @@
 A config is a `ConfigDict` with one section per component; below this module nothing sees one.
 """
 
+import bisect
 import dataclasses
 import difflib
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.losses import AutoencoderLossConfig
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
 from dit_jax.backbone.dit import DiT, DiTConfig, dit_flops
+from dit_jax.backbone.patchify import token_grid
 from dit_jax.data.clip import ClipSource
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
 from dit_jax.data.latents_io import LatentsSource
@@ -53,6 +56,7 @@ SECTIONS = {
     "train": LoopConfig,
 }
 EMBEDDED = "known_world"
+TRAINED = "autoencoder.safetensors"  # in the folder of the run or sweep that trains one
 WEIGHTS = pathlib.Path(__file__).parent / "autoencoder" / "weights"
 
 
@@ -155,7 +159,7 @@ class Part:
         held_out = min(num_validation, len(source) // 4)
         if held_out < 2:
             raise ValueError(
-                f"{len(source)} clips are too few to hold 2 out of 8 for validation: give more video, shorter "
+                f"{len(source)} clips are too few: 2 of 8 at least are held out. Give more video, shorter "
                 "clips (config.data.num_frames) or overlapping windows (config.data.folder.stride_seconds)"
             )
         self.source = source
@@ -177,9 +181,39 @@ def loader(config: ConfigDict, source: Any, seed: int, **hosts: int) -> Loader:
     return Loader(source, transform, construct(LoaderConfig, values, "loader"), **hosts)
 
 
-def latents_source(folder: str | pathlib.Path) -> LatentsSource:
-    """Latents that `encode` wrote."""
-    return LatentsSource(folder)
+def latents_folder(config: ConfigDict, folder: str | pathlib.Path, split: str) -> pathlib.Path:
+    """Where the latents of a split lie: those that `config.data.path` names, or the run's own."""
+    folder = pathlib.Path(folder)
+    return (folder / config.data.path if config.data.source == "latents" else folder / "latents") / split
+
+
+@functools.lru_cache(maxsize=4)
+def latents_source(folder: pathlib.Path) -> "Joined":
+    """The latents of a split, all parts of them; read once in this process.
+
+    Raises:
+      ValueError: parts are missing.
+    """
+    parts = sorted(path for path in folder.glob("*-of-*") if path.is_dir())
+    expected = int(parts[0].name.split("-of-")[1]) if parts else 1
+    if len(parts) != expected:
+        raise ValueError(f"{folder} has {len(parts)} of {expected} parts of the latents: encode them first")
+    return Joined([LatentsSource(part) for part in parts])
+
+
+class Joined:
+    """Sources one after the other."""
+
+    def __init__(self, sources: list[LatentsSource]):
+        self.sources = sources
+        self._starts = list(itertools.accumulate((len(s) for s in sources), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int):
+        number = bisect.bisect_right(self._starts, range(len(self))[index]) - 1
+        return self.sources[number][index - self._starts[number]]
 
 
 def autoencoder_config(config: ConfigDict) -> AutoencoderConfig:
@@ -189,12 +223,49 @@ def autoencoder_config(config: ConfigDict) -> AutoencoderConfig:
 
 def autoencoder(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[Autoencoder, LatentStats]:
     """The trained autoencoder that `config.autoencoder.path` names: a file, relative to `folder` or absolute,
-    or `known_world`, which comes with the package."""
+    or `known_world`, which comes with the package; or the one that was trained in `folder`."""
     return load_autoencoder(autoencoder_path(config, folder))
 
 
 def autoencoder_path(config: ConfigDict, folder: str | pathlib.Path = ".") -> pathlib.Path:
     """The file of `autoencoder`."""
+    if config.autoencoder.train:
+        return pathlib.Path(folder) / TRAINED
     if config.autoencoder.path == EMBEDDED:
         return WEIGHTS / f"{EMBEDDED}.safetensors"
     return pathlib.Path(folder) / config.autoencoder.path
+
+
+def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[int, int, int, int]:
+    """(t, h, w, c) of the latents of `config.data`.
+
+    Raises:
+      ValueError: the clips' size does not suit the autoencoder.
+    """
+    if config.data.source == "latents":
+        return tuple(latents_source(latents_folder(config, folder, "train")).sources[0].metadata["shape"])
+    sizes = autoencoder_config(config) if config.autoencoder.train else autoencoder(config, folder)[0].config
+    data = config.data
+    return (*sizes.latent_shape((data.num_frames, data.height, data.width)), sizes.latent_channels)
+
+
+def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
+    """Validates every section against the others, before anything is compiled.
+
+    Args:
+      config: of a run.
+      shape: `(t, h, w, c)` of its latents.
+
+    Raises:
+      ValueError: a section is not valid, or does not suit another.
+    """
+    for name in SECTIONS:
+        section(config, name)
+    denoiser(config)
+    backbone = backbone_config(config)
+    token_grid(shape, backbone.patch)
+    if backbone.in_channels != shape[-1]:
+        raise ValueError(
+            f"config.backbone.in_channels={backbone.in_channels} differs from the latents' {shape[-1]} "
+            "channels: make them equal"
+        )

@@ -1,8 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clips to latents, once, so that every run of a sweep reads the same ones."""
+"""Clips to latents, once, so that every run of a sweep reads the same ones.
+
+A split is encoded in parts of a fixed size, each written whole or not at all: any number of processes share
+the work, an interrupted one goes on, and the result does not depend on either.
+"""
 
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,52 +22,64 @@ from dit_jax.data.latents_io import write_latents
 from dit_jax.program import make_encoder
 
 BATCH = 32
-SPLITS = ("train", "validation")
+PART = 1024  # clips
 
 
-def latents_folder(folder: str | pathlib.Path, split: str) -> pathlib.Path:
-    """Where the latents of a split lie in a run's or sweep's folder."""
-    return pathlib.Path(folder) / "latents" / split
+def num_parts(config: ConfigDict, split: str) -> int:
+    """Parts that a split of `config.data` is encoded in."""
+    return math.ceil(len(build.clip_source(config, split)) / PART)
 
 
-def encode(
+def encode(config: ConfigDict, folder: str | pathlib.Path) -> None:
+    """Writes whatever is missing of the latents of both splits of `config.data`."""
+    for split in ("train", "validation"):
+        for part in range(num_parts(config, split)):
+            encode_part(config, folder, split, part)
+
+
+def encode_part(
     config: ConfigDict,
     folder: str | pathlib.Path,
     split: str,
+    part: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pathlib.Path:
-    """Writes the latents of a split of `config.data`, unless they are there already.
+) -> None:
+    """Writes one part of the latents of a split, unless it is there already.
 
     Args:
       config: `data` and `autoencoder` are read.
-      folder: of the run; the latents go to `latents_folder(folder, split)`.
+      folder: of the run; the latents go to `build.latents_folder(config, folder, split)`.
       split: `train` or `validation`.
-      progress: told of (clips done, clips in all).
-
-    Raises:
-      ValueError: the source is endless: nothing to encode once and for all.
+      part: from 0.
+      progress: told of (clips done, clips in this part).
     """
-    path = latents_folder(folder, split)
+    path = build.latents_folder(config, folder, split) / f"{part:05d}-of-{num_parts(config, split):05d}"
     if path.exists():
-        return path
+        return
     source = build.clip_source(config, split)
     weights = build.autoencoder_path(config, folder)
-    model, stats = build.autoencoder(config, folder)
     metadata = {
         "autoencoder_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "source": config.data.to_dict(),
         "split": split,
     }
-    elements = _elements(source, jax.jit(make_encoder(model, stats)), progress)
-    write_latents(path, elements, metadata)
-    return path
+    clips = range(part * PART, min((part + 1) * PART, len(source)))
+    encoder = _encoder(str(weights))
+    write_latents(path, _elements(source, clips, encoder, progress), metadata)
 
 
-def _elements(source: ClipSource, encoder: Callable, progress: Callable) -> Iterator[dict[str, Any]]:
-    for first in range(0, len(source), BATCH):
-        clips = [source[i] for i in range(first, min(first + BATCH, len(source)))]
+def _encoder(weights: str) -> Callable:
+    model, stats = build.load_autoencoder(weights)
+    return jax.jit(make_encoder(model, stats))
+
+
+def _elements(
+    source: ClipSource, indices: range, encoder: Callable, progress: Callable
+) -> Iterator[dict[str, Any]]:
+    for first in range(0, len(indices), BATCH):
+        clips = [source[i] for i in indices[first : first + BATCH]]
         video = np.stack([clip.video for clip in clips])
         padded = np.pad(video, [(0, BATCH - len(clips)), *[(0, 0)] * 4])  # one shape, one compile
         for clip, latents in zip(clips, np.asarray(encoder(padded))):
             yield {"latents": latents, "captions": clip.captions, "key": clip.key}
-        progress(first + len(clips), len(source))
+        progress(first + len(clips), len(indices))

@@ -12,9 +12,8 @@ import pathlib
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, PyTree, UInt8
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dit_jax import build
@@ -29,6 +28,7 @@ from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
 from dit_jax.evaluate.loss_grid import make_loss_grid
 from dit_jax.mesh import make_mesh
+from dit_jax.pixels import as_pixels
 from dit_jax.train.optimizer import make_optimizer
 from dit_jax.train.state import abstract_module, count_parameters, make_init, merge_module
 from dit_jax.train.step import Metrics, make_train_steps
@@ -123,8 +123,3 @@ def _program(static: str, weights: str | None) -> Program:
 def make_encoder(model: Autoencoder, stats: LatentStats) -> Callable[[Video], Latents]:
     """uint8 video to latents of zero mean and unit deviation."""
     return lambda video: stats.normalize(model.encode(as_pixels(video)))
-
-
-def as_pixels(video: UInt8[Array, "B T H W C"]) -> Video:
-    """uint8 to floats in [-1, 1]."""
-    return video.astype(jnp.float32) / 127.5 - 1

@@ -14,11 +14,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.backbone.patchify import token_grid
 from dit_jax.data.loader import Loader
-from dit_jax.encode import encode, latents_folder
+from dit_jax.encode import encode, encode_part
 from dit_jax.evaluate.loss_grid import summarise_loss_grid
 from dit_jax.program import Program, program
+from dit_jax.sweep.flops import tokens_per_clip, training_flops
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.loop import Diverged, Progress, train
 from dit_jax.train.metrics import MetricWriter
@@ -26,7 +26,6 @@ from dit_jax.train.optimizer import Horizon
 from dit_jax.train.state import TrainState
 
 CHECKPOINTS = "checkpoints"
-TRAIN_FACTOR = 3  # FLOPs of a training step over those of its forward pass
 
 
 def run(
@@ -47,9 +46,10 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder)
     compiled = program(config, folder)
-    loader, validation = _data(config, folder)
-    latent_shape = validation["latents"].shape[1:]
-    row = _describe(config, compiled, latent_shape)
+    loader, validation, num_clips = _data(config, folder)
+    row = describe(config, folder)
+    if num_clips is not None:
+        row["unique_tokens"] = min(row["tokens_seen"], num_clips * row["tokens_per_clip"])
     checkpointer = Checkpointer(folder / CHECKPOINTS)
     try:
         state = _train(config, compiled, loader, checkpointer, folder, progress)
@@ -103,21 +103,20 @@ def evaluate(compiled: Program, params: Any, validation: dict[str, np.ndarray]) 
     return summarise_loss_grid(np.asarray(errors))
 
 
-def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, np.ndarray]]:
-    """The loader of training batches, and the validation set whole."""
+def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, np.ndarray], int | None]:
+    """The loader of training batches, the validation set whole, and the number of distinct clips."""
     hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
-    if config.data.source == "latents":
-        folder = (folder / config.data.path).resolve()
-    else:
-        encode(config, folder, "validation")
-    if config.data.source == "known_world" and config.data.num_clips is None:
+    endless = config.data.source == "known_world" and config.data.num_clips is None
+    if endless:
+        encode_part(config, folder, "validation", 0)
         source = build.clip_source(config, "train")  # fresh clips for ever, encoded in the step
     else:
         if config.data.source != "latents":
-            encode(config, folder, "train")
-        source = build.latents_source(latents_folder(folder, "train"))
-    held_out = build.latents_source(latents_folder(folder, "validation"))
-    return build.loader(config, source, config.seed, **hosts), whole(config, held_out)
+            encode(config, folder)
+        source = build.latents_source(build.latents_folder(config, folder, "train"))
+    held_out = build.latents_source(build.latents_folder(config, folder, "validation"))
+    loader = build.loader(config, source, config.seed, **hosts)
+    return loader, whole(config, held_out), None if endless else len(source)
 
 
 def whole(config: ConfigDict, source: Any) -> dict[str, np.ndarray]:
@@ -130,11 +129,12 @@ def whole(config: ConfigDict, source: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _describe(config: ConfigDict, compiled: Program, latent_shape: tuple[int, ...]) -> dict[str, Any]:
-    """What is known of a run before it starts."""
-    forward = build.forward_flops(config, latent_shape)
-    samples = config.train.total_steps * config.loader.batch_size
-    num_tokens = num_tokens_per_clip(config, latent_shape)
+def describe(config: ConfigDict, folder: str | pathlib.Path) -> dict[str, Any]:
+    """What a run's row says before it starts."""
+    latent_shape = build.latent_shape(config, folder)
+    compiled = program(config, folder)
+    by_part = training_flops(config, latent_shape)
+    clips = config.train.total_steps * config.loader.batch_size
     return {
         "trial": config.get("trial", "run"),
         "seed": config.seed,
@@ -146,11 +146,11 @@ def _describe(config: ConfigDict, compiled: Program, latent_shape: tuple[int, ..
         "params_total": compiled.params_total,
         "params_active": compiled.params_active,
         "latent_shape": list(latent_shape),
-        "tokens_per_clip": num_tokens,
-        "tokens_seen": samples * num_tokens,
+        "tokens_per_clip": tokens_per_clip(config, latent_shape),
+        "tokens_seen": clips * tokens_per_clip(config, latent_shape),
         "steps": config.train.total_steps,
-        "flops": TRAIN_FACTOR * samples * sum(forward.values()),
-        "flops_by_part": {part: TRAIN_FACTOR * samples * value for part, value in forward.items()},
+        "flops": clips * sum(by_part.values()),
+        "flops_by_part": {part: clips * flops for part, flops in by_part.items()},
         "lr": config.optimizer.lr,
         "batch": config.loader.batch_size,
         "warmup": config.optimizer.warmup_steps,
@@ -159,11 +159,6 @@ def _describe(config: ConfigDict, compiled: Program, latent_shape: tuple[int, ..
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
     }
-
-
-def num_tokens_per_clip(config: ConfigDict, latent_shape: tuple[int, ...]) -> int:
-    """Video tokens of a clip."""
-    return int(np.prod(token_grid(latent_shape, tuple(config.backbone.patch))))
 
 
 def write_config(config: ConfigDict, folder: pathlib.Path) -> None:

@@ -185,6 +185,7 @@ class Autoencoder(nnx.Module):
                 for level in zip(widths, config.encoder_widths, config.encoder_blocks, config.strides)
             ]
         )
+        self.norm = nnx.RMSNorm(widths[-1], rngs=rngs)
         self.to_latents = CausalConv3d(widths[-1], config.latent_channels, (1, 1, 1), rngs=rngs)
         widths = (config.channels, *config.decoder_widths)
         self.from_latents = CausalConv3d(config.latent_channels, widths[-1], (1, 1, 1), rngs=rngs)
@@ -205,7 +206,7 @@ class Autoencoder(nnx.Module):
         x = video
         for level in self.encoder:
             x = level(x)
-        return self.to_latents(x)
+        return self.to_latents(self.norm(x))
 
     def decode(self, latents: Latents) -> Video:
         """Raw latents `B t h w c` to video `B T H W C`, about [-1, 1] and not clipped."""

@@ -84,9 +84,14 @@ class LatentsSource:
         self.metadata = _read_metadata(self._path)
         self._num_shards = self.metadata["num_shards"]
         shards = [str(self._path / _shard(i, self._num_shards)) for i in range(self._num_shards)]
-        self._records = ArrayRecordDataSource(shards)
+        try:
+            self._records = ArrayRecordDataSource(shards)
+        except RuntimeError as error:
+            raise ValueError(f"{self._path} is damaged ({error}); write the set again") from error
         if len(self._records) != len(self):
-            raise ValueError(f"{self._path} has {len(self._records)} records of {len(self)}; write it again")
+            raise ValueError(
+                f"{self._path} has {len(self._records)} records of {len(self)}; write the set again"
+            )
         in_memory = len(self) * int(np.prod(self.metadata["shape"])) * 2 <= IN_MEMORY_BYTES
         self._elements = [self._read(index) for index in range(len(self))] if in_memory else None
 
@@ -94,6 +99,8 @@ class LatentsSource:
         return self.metadata["count"]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"latents {index} of {len(self)}")
         element = self._elements[index] if self._elements else self._read(index)
         return element | {"latents": element["latents"].astype(np.float32)}
 
@@ -143,17 +150,16 @@ def _open_writer(stack: ExitStack, path: Path) -> ArrayRecordWriter:
 
 
 def _encode(latents: np.ndarray, shape: tuple[int, ...], element: Mapping[str, Any]) -> bytes:
+    key = element["key"]
     if latents.ndim != 4 or latents.shape != shape:
-        raise ValueError(
-            f"{element['key']}: latents are {latents.shape} after {shape}; a set has one t,h,w,c"
-        )
+        raise ValueError(f"{key}: latents are {latents.shape}; give all one shape [t,h,w,c], here {shape}")
     with np.errstate(over="ignore"):
         half = latents.astype(np.float16)
     if not np.isfinite(half).all():
         raise ValueError(
-            f"{element['key']}: latents reach {np.abs(latents).max()}, beyond float16; normalise them"
+            f"{key}: latents reach {np.abs(latents).max()}, beyond float16; normalise them first"
         )
-    text = json.dumps({"captions": dict(element["captions"]), "key": element["key"]}).encode()
+    text = json.dumps({"captions": dict(element["captions"]), "key": key}).encode()
     return save({"latents": half, "json": np.frombuffer(text, np.uint8)})
 
 

@@ -9,7 +9,6 @@ there.
 """
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,8 +18,7 @@ import numpy as np
 from absl import flags, logging
 
 from dit_jax.data.clip import ClipSource
-
-ENDLESS = 2**31 - 1  # the length of a source that makes clips as they are asked for
+from dit_jax.data.order import Epochs, HostRows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +28,7 @@ class LoaderConfig:
     Attributes:
       batch_size: clips in a batch, over all hosts.
       seed: of the shuffle and of the random transform.
-      shuffle: anew each epoch. An endless source is read in its own order, which is random already.
+      shuffle: anew each epoch; an endless source keeps its own order, which is random already.
       repeat: for ever; else one epoch, and the clips that do not fill a last batch are left out.
       num_workers: processes that make batches; 0 makes them in this process, best unless decoding is slow.
       num_threads: per process; 0 makes each batch when it is asked for.
@@ -46,14 +44,14 @@ class LoaderConfig:
     prefetch_batches: int = 4
 
     def __post_init__(self):
-        for name, least in (
-            ("batch_size", 1),
-            ("num_workers", 0),
-            ("num_threads", 0),
-            ("prefetch_batches", 1),
-        ):
+        for name, least in (("batch_size", 1), ("num_workers", 0), ("num_threads", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
+        if self.prefetch_batches < max(1, self.num_threads):
+            raise ValueError(
+                f"prefetch_batches is {self.prefetch_batches}; give {max(1, self.num_threads)} or more, "
+                f"for {self.num_threads} threads"
+            )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; give one from 0 to 2**32 - 1")
 
@@ -107,7 +105,11 @@ class Loader:
         """
         if self._batches is None:
             self._batches = self._open()
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except BaseException:
+            self.close()  # Grain would go on after the batch that failed, and the position would be wrong
+            raise
         self._position += self._config.batch_size
         # Workers hand over shared memory, which is not freed if a batch outlives the program's end.
         return {name: np.array(array) for name, array in batch.items()} if self._config.num_workers else batch
@@ -139,7 +141,7 @@ class Loader:
 
     def _open(self) -> grain.DatasetIterator:
         config = self._config
-        rows = _HostRows(self._samples, self._position, config.batch_size, *self._hosts)
+        rows = HostRows(self._samples, self._position, config.batch_size, *self._hosts)
         batches = rows.batch(config.batch_size // self._hosts[1], drop_remainder=True)
         read = grain.ReadOptions(num_threads=config.num_threads, prefetch_buffer_size=config.prefetch_batches)
         dataset = batches.to_iter_dataset(read)
@@ -148,84 +150,26 @@ class Loader:
             # a notebook or a script without absl.app never does.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
-            dataset = dataset.mp_prefetch(
-                grain.MultiprocessingOptions(
-                    config.num_workers, per_worker_buffer_size=config.prefetch_batches
-                )
-            )
+            options = grain.MultiprocessingOptions(config.num_workers, config.prefetch_batches)
+            dataset = dataset.mp_prefetch(options)
         return iter(dataset)
-
-
-class _Epochs(grain.MapDataset):
-    """The source, shuffled anew each epoch if `seed` is given. Grain's own source and shuffle cost four times
-    as much for small sources (its metrics walk every element, and see `_shuffled`)."""
-
-    def __init__(self, source: ClipSource, seed: int | None):
-        super().__init__()
-        self._source, self._seed = source, seed
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return self.slice(index)
-        epoch, within = divmod(index, len(self._source))
-        if self._seed is not None:
-            within = _shuffled(within, len(self._source), (self._seed + epoch) % 2**32)
-        return self._source[within]
-
-
-class _HostRows(grain.MapDataset):
-    """The rows of one host in the global batches after `start` samples."""
-
-    def __init__(self, samples: grain.MapDataset, start: int, batch_size: int, index: int, count: int):
-        super().__init__(samples)
-        self._start, self._batch_size, self._num_rows = start, batch_size, batch_size // count
-        self._offset = start + index * self._num_rows
-
-    def __len__(self) -> int:
-        return max(0, len(self._parent) - self._start) // self._batch_size * self._num_rows
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return self.slice(index)
-        batch, row = divmod(index, self._num_rows)
-        return self._parent[self._offset + batch * self._batch_size + row]
 
 
 def _samples(source: ClipSource, transform: Callable, config: LoaderConfig) -> grain.MapDataset:
     """The global order of transformed samples."""
     shuffle_seed, transform_seed = map(int, np.random.SeedSequence(config.seed).generate_state(2))
-    shuffle = config.shuffle and len(source) < ENDLESS
-    samples = _Epochs(source, shuffle_seed if shuffle else None)
+    samples = Epochs(source, shuffle_seed if config.shuffle else None)
     if config.repeat:
         samples = samples.repeat()
     return samples.random_map(transform, seed=transform_seed)
 
 
-def _shuffled(index: int, length: int, seed: int) -> int:
-    # Grain's permutation needs no memory, but below 2**16 it searches: 3 ms an index at a length of 10.
-    if length < 2**16:
-        return int(_permutation(length, seed)[index])
-    return grain.experimental.index_shuffle(index, max_index=length - 1, seed=seed, rounds=4)
-
-
-@functools.lru_cache(maxsize=8)
-def _permutation(length: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(length)
-
-
 def _check(num_clips: int, config: LoaderConfig, process_index: int, process_count: int) -> None:
     size = config.batch_size
     if not 0 <= process_index < process_count:
-        raise ValueError(
-            f"process_index is {process_index}; give 0 to {process_count - 1} for {process_count}"
-        )
+        raise ValueError(f"process_index is {process_index}; give one below process_count={process_count}")
     if size % process_count:
-        raise ValueError(
-            f"batch_size {size} does not divide among {process_count} hosts; give a multiple of them"
-        )
+        raise ValueError(f"batch_size {size} does not divide among {process_count} hosts; give a multiple")
     if num_clips == 0:
         raise ValueError("the source has no clips; give one that has")
     if config.repeat:

@@ -3,6 +3,7 @@
 """Clips from a folder of video files, and from a TFDS data set."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -157,16 +158,14 @@ class FolderSource:
 
 def _starts(path: Path, decoded: Decoded, config: FolderConfig) -> Float[np.ndarray, " W"]:
     fps = config.fps or decoded.fps
-    starts = np.arange(0, decoded.end, config.stride_seconds or config.num_frames / fps)
-    starts = starts[[decoded.covers(config.num_frames, fps, start) for start in starts]]
-    if not len(starts):
-        seconds = config.num_frames / fps
+    seconds, room = config.num_frames / fps, decoded.room(config.num_frames, fps)
+    if room <= 0:
         raise VideoError(
             path, f"it lasts {decoded.end:.3g} seconds, a window {seconds:.3g}; ask for fewer frames"
         )
-    if len(starts) > config.max_windows_per_file:
-        starts = starts[np.linspace(0, len(starts) - 1, config.max_windows_per_file).round().astype(int)]
-    return starts
+    stride = config.stride_seconds or seconds
+    count = math.ceil(room / stride)
+    return np.linspace(0, count - 1, min(count, config.max_windows_per_file)).round() * stride
 
 
 def _windows(decoded: Decoded, num_frames: int, file: _File) -> _Windows:

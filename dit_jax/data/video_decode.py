@@ -34,9 +34,9 @@ class Decoded:
     fps: float
     tolerance: float
 
-    def covers(self, num_frames: int, fps: float, start: float) -> bool:
-        """Whether something is on screen at the time of each frame of a window."""
-        return start + (num_frames - 1) / fps < self.end - self.tolerance
+    def room(self, num_frames: int, fps: float) -> float:
+        """Seconds before which a window must start for its last frame to be on screen before the end."""
+        return self.end - self.tolerance - (num_frames - 1) / fps
 
     def indices(self, num_frames: int, fps: float, start: float) -> Int[np.ndarray, " T"]:
         """Into `images`: the k-th is the one on screen at `start + k / fps` seconds."""
@@ -142,7 +142,7 @@ class _Kept:
                 self._before = (time, frame, pixel_aspect)
         elif time <= self.stop:
             self._times.append(time)
-            if len(self._times) < self._max_images:
+            if len(self._images) + 2 <= self._max_images:  # with this one and the one before
                 self._images.append(self._image(frame, pixel_aspect))
 
     def decoded(self, end: float, fps: float, tick: float) -> Decoded:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opening a video file that may be anything: what it may be, how large, and what its header says."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ MAX_FRAME_PIXELS = 2**24  # 4096 x 4096
 MAX_FRAMES = 2**17  # 73 minutes at 30 frames per second
 MAX_PIXELS = 2**36  # of all frames: 18 minutes of 1920 x 1080 at 30 frames per second
 MAX_FPS = 1000
+_DECODE = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(MAX_FRAME_PIXELS)}
+_OPEN = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MAX_FRAME_PIXELS)}
 
 
 class VideoError(ValueError):
@@ -41,15 +44,14 @@ def opened(path: str | Path) -> Iterator[av.VideoStream]:
     Raises:
       VideoError: also in place of any error of FFmpeg inside the `with` block.
     """
-    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
         # An absolute path is never taken for a protocol, and broken tags are no fault of the video.
-        with av.open(str(Path(path).absolute()), options=options, metadata_errors="replace") as container:
+        with av.open(str(Path(path).absolute()), options=_OPEN, metadata_errors="replace") as container:
             yield _video_stream(path, container)
     except VideoError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(path, getattr(error, "strerror", None) or str(error)) from error
+        raise VideoError(path, _reason(error)) from error
 
 
 def check_limits(path: str | Path, pixels: int, frames: int) -> None:
@@ -97,6 +99,13 @@ def header_frames(path: str | Path, stream: av.VideoStream) -> int:
     return stream.frames or round(header_seconds(stream) * header_fps(path, stream))
 
 
+def _reason(error: Exception) -> str:
+    """One line; FFmpeg's last message tells more than its error code."""
+    log = getattr(error, "log", None)
+    text = f"{error.strerror} ({log[2]})" if log else getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())
+
+
 def _video_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
@@ -105,9 +114,15 @@ def _video_stream(path: str | Path, container: av.container.InputContainer) -> a
     if stream.codec_context is None:
         raise VideoError(path, "its codec is unknown")
     check_limits(path, stream.width * stream.height, header_frames(path, stream))
-    stream.codec_context.options = {
-        "err_detect": "crccheck+bitstream+buffer+explode",
-        "max_pixels": str(MAX_FRAME_PIXELS),
-    }
+    if container.format.name == "gif" and not _has_gif_trailer(path):
+        raise VideoError(path, "it is cut off")
+    stream.codec_context.options = _DECODE
     stream.codec_context.thread_count = 1  # the loader reads several files at once
     return stream
+
+
+def _has_gif_trailer(path: str | Path) -> bool:
+    # GIF is the one format here whose header tells no length to hold the frames against.
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 16))
+        return file.read().rstrip(b"\0").endswith(b";")

@@ -91,7 +91,7 @@ def read_video(
             fps = header_fps(path, stream)
     stop = start_seconds + num_frames / fps
     decoded = decode(path, height=height, width=width, start=start_seconds, stop=stop)
-    if not decoded.covers(num_frames, fps, start_seconds):
+    if start_seconds >= decoded.room(num_frames, fps):
         raise VideoError(
             path, f"it ends at {decoded.end:g} seconds, before {num_frames} frames at {fps:g} fps"
         )

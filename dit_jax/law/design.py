@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which run to make next: the one that narrows the prediction most per FLOP."""
 
-import dataclasses
-
 import numpy as np
 
 from dit_jax.law.frontier import Frontier
@@ -45,6 +43,4 @@ def _extended(frontier: Frontier, x: float, seed: int) -> Frontier:
     mean = frontier.extrapolation().predict(np.array([x])).mean[0]
     noise = frontier.noise * np.random.default_rng(seed).standard_normal(len(frontier.y))
     noise[0] = 0.0
-    return dataclasses.replace(
-        frontier, x=np.append(frontier.x, x), y=np.column_stack([frontier.y, mean + noise])
-    )
+    return frontier.extended(x, mean + noise)

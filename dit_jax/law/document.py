@@ -109,7 +109,9 @@ def _tried(law: Law) -> list[bool]:
     """Whether each later budget lies in the interval of the frontier below each cut of at least three."""
     frontier = law.frontier
     inside: list[bool] = []
-    for cut in range(3, len(frontier.x)):
+    for cut in frontier.tries:
+        if cut < 3:
+            continue
         low, high = frontier.below(cut).extrapolation().predict(frontier.x[cut:]).interval95()
         inside += [bool(ok) for ok in (low <= frontier.y[0, cut:]) & (frontier.y[0, cut:] <= high)]
     return inside

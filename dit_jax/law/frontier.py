@@ -3,7 +3,7 @@
 """The loss of the best run at each budget, L(C), and what it becomes beyond the data."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -13,17 +13,19 @@ from dit_jax.law.flags import interval95, status
 from dit_jax.law.forms import FORMS, fit_saturating, local_power
 from dit_jax.law.slices import Noise, Slice
 
-E_WIDE = 0.3
+E_WIDE = 0.3  # of E, the width of its interval
+MAX_CUTS = 6  # tried where there are many budgets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frontier:
-    """Best log loss against log FLOPs, budgets upwards, and every form fitted below every cut.
+    """Best log loss against log FLOPs, budgets upwards, with every form tried below every cut.
 
     Attributes:
       x: log FLOPs of each budget.
       y: log loss of each; the first row is the estimate, the others are draws of its noise.
       noise: relative sd of one run's loss.
+      tries: by number of budgets fitted, what each form predicts at the budgets above.
     """
 
     status: str
@@ -31,46 +33,48 @@ class Frontier:
     x: Float[np.ndarray, " budgets"]
     y: Float[np.ndarray, "draws budgets"]
     noise: float
+    tries: Mapping[int, Float[np.ndarray, "forms draws later"]]
 
     @property
     def slope(self) -> float:
-        """Of log loss against log FLOPs at the last budget."""
+        """Of log loss against log FLOPs at the last budget, its size."""
         ahead = local_power(self.x, self.y[:1], self.x[-1] + np.array([0.0, 1.0]))[0]
         return float(abs(ahead[1] - ahead[0]))
 
     def below(self, cut: int) -> "Frontier":
         """The frontier of the first `cut` budgets."""
-        return dataclasses.replace(self, x=self.x[:cut], y=self.y[:, :cut])
-
-    def spreads(self, targets: Float[np.ndarray, " targets"]) -> list[Spread]:
-        """What each form predicts at log FLOPs."""
-        found = [form(self.x, self.y, targets) for form in FORMS.values()]
-        return [Spread.of(values[0], values[1:]) for values in found]
+        tries = {c: values[..., : cut - c] for c, values in self.tries.items() if c < cut}
+        return dataclasses.replace(self, x=self.x[:cut], y=self.y[:, :cut], tries=tries)
 
     def errors(self) -> list[Errors]:
         """What each form missed at the budgets above each cut."""
-        pairs: list[list[tuple[float, ...]]] = [[] for _ in FORMS]
-        for cut in range(2, len(self.x)):
-            part, later = self.below(cut), self.x[cut:]
-            for form, found in zip(FORMS.values(), pairs):
-                misses = self.y[:, cut:] - form(part.x, part.y, later)
-                distance = later - part.x[-1]
-                found += zip(np.full(len(later), part.x[-1]), misses[0], misses[1:].var(0), distance)
-        return [Errors(*np.array(found, float).reshape(-1, 4).T) for found in pairs]
+        misses = {cut: self.y[:, cut:] - values for cut, values in self.tries.items()}
+        return [
+            self._errors({cut: (miss[form, 0], miss[form, 1:].var(0)) for cut, miss in misses.items()})
+            for form in range(len(FORMS))
+        ]
 
     def spread(self, targets: Float[np.ndarray, " targets"]) -> Spread:
-        """The forms blended by their held-out errors."""
-        return blend(weigh(self.errors(), self.slope), self.spreads(targets))
+        """The forms blended by their held-out errors, at log FLOPs."""
+        return self._blend(_try(self.x, self.y, targets))
 
     def blended_errors(self) -> Errors:
         """What the blend, itself weighed below each cut, missed above it."""
-        found: list[tuple[float, ...]] = []
-        for cut in range(2, len(self.x)):
-            spread = self.below(cut).spread(self.x[cut:])
-            noise = spread.variance + self.y[1:, cut:].var(0)
-            distance = self.x[cut:] - self.x[cut - 1]
-            found += zip(np.full(len(distance), self.x[cut - 1]), self.y[0, cut:] - spread.mean, noise, distance)
-        return Errors(*np.array(found, float).reshape(-1, 4).T)
+        found = {}
+        for cut, values in self.tries.items():
+            spread = self.below(cut)._blend(values)
+            found[cut] = self.y[0, cut:] - spread.mean, spread.variance + self.y[1:, cut:].var(0)
+        return self._errors(found)
+
+    def _blend(self, values: Float[np.ndarray, "forms draws targets"]) -> Spread:
+        return blend(weigh(self.errors(), self.slope), [Spread.of(one[0], one[1:]) for one in values])
+
+    def _errors(self, found: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Errors:
+        rows = [
+            np.stack([np.full_like(miss, self.x[cut - 1]), miss, noise, self.x[cut:] - self.x[cut - 1]])
+            for cut, (miss, noise) in found.items()
+        ]
+        return Errors(*np.concatenate([np.empty((4, 0)), *rows], 1))
 
     def extrapolation(self) -> Extrapolation:
         """The frontier by itself as a prediction."""
@@ -78,6 +82,11 @@ class Frontier:
 
     def candidate(self) -> Candidate:
         return Candidate("frontier", self.spread, self.blended_errors())
+
+    def extended(self, x: float, y: Float[np.ndarray, " draws"]) -> "Frontier":
+        """With one more budget above the others."""
+        more = np.append(self.x, x), np.column_stack([self.y, y])
+        return dataclasses.replace(self, x=more[0], y=more[1], tries=_tries(*more))
 
     def summary(self) -> dict[str, object]:
         """This method's part of `law.json`: E + coefficient C^-exponent, the saturating form."""
@@ -108,13 +117,22 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     y = np.stack([np.append(one.vertex[2], one.draws[:, 2]) for one in usable], 1) if usable else np.empty((1, 0))
     flags = ["one_budget"] if len(slices) == 1 else []
     if len(usable) < 2:
-        return Frontier("refused", (*flags, *_few(slices)), x, y, noise.seed)
+        return Frontier("refused", (*flags, *_few(slices)), x, y, noise.seed, {})
     flags += ["a2_zero_dof"] if len(usable) == 2 else []
     flags += ["short_compute_span"] if np.ptp(x) < 0.95 * np.log(10) else []
     floor = _saturating_or_power(x, y)[0]
     low, high = interval95(floor[1:])
     flags += ["E_weakly_identified"] if high - low > E_WIDE * floor[0] or low < 0.01 * floor[0] else []
-    return Frontier(status(flags), tuple(flags), x, y, noise.seed)
+    return Frontier(status(flags), tuple(flags), x, y, noise.seed, _tries(x, y))
+
+
+def _try(x, y, targets: Float[np.ndarray, " targets"]) -> Float[np.ndarray, "forms draws targets"]:
+    return np.stack([form(x, y, targets) for form in FORMS.values()])
+
+
+def _tries(x, y) -> dict[int, Float[np.ndarray, "forms draws later"]]:
+    cuts = range(2, len(x)) if len(x) <= MAX_CUTS + 2 else np.linspace(2, len(x) - 1, MAX_CUTS).astype(int).tolist()
+    return {cut: _try(x[:cut], y[:, :cut], x[cut:]) for cut in cuts}
 
 
 def _few(slices: Sequence[Slice]) -> tuple[str, ...]:

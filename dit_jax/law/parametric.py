@@ -21,7 +21,7 @@ E_WIDE = 0.3  # of E, the width of its interval
 SINGULAR = 1e7  # condition of the scaled information matrix: no exponents beyond it
 HUBER = 1.345  # corner over sd: 95 % efficient on Gaussian residuals
 SMALLEST_SCALE = 1e-6  # log units: below it residuals are rounding
-STARTS = 6
+GRID = np.geomspace(0.05, 1.2, 6)  # exponents to start from
 TOLERANCES = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12, "max_nfev": 400}
 LOW = np.array([0.0, -60.0, -60.0, 1e-3, 1e-3])
 HIGH = np.array([np.inf, 60.0, 60.0, 3.0, 3.0])
@@ -170,54 +170,56 @@ def refit(
 def _solve(
     data: tuple[Float[np.ndarray, " runs"], ...], delta: float | None
 ) -> tuple[Float[np.ndarray, " 5"], float, int]:
-    """The best of several starts, the Huber corner, and how many starts came to it."""
-    corner = delta or 1.0
-    ends = _descend(_starts(data), data, corner)
-    for _ in range(0 if delta else 3):  # the scale and the fit settle on each other
-        residual = _residual(ends[0].x[None], data)[0]
-        sd = 1.4826 * np.median(np.abs(residual - np.median(residual)))
-        corner = HUBER * max(float(sd), SMALLEST_SCALE)
-        ends = _descend([end.x for end in ends], data, corner)
-    best = ends[0]
-    same = [end for end in ends if _same(end, best)]
-    return best.x, corner, len(same)
+    """The best law, the Huber corner, and how many of the starts came to it."""
+    starts = _starts(data)
+    corner, law = delta or 1.0, None
+    for _ in range(1 if delta else 4):  # the scale and the fit settle on each other
+        law = _descend(starts if law is None else law[None], data, corner)[0]
+        if not delta:
+            residual = _residual(law, data)
+            sd = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+            corner = HUBER * max(sd, SMALLEST_SCALE)
+    ends = _descend(starts, data, corner)
+    best = _polish(ends[0], data, corner)
+    return best, corner, sum(_same(end, best, data, corner) for end in ends)
 
 
-def _descend(starts, data, corner: float) -> list[scipy.optimize.OptimizeResult]:
-    """SciPy's trust region from each start, the lowest end first; residuals in units of the corner, so that
-    its tolerances mean the same for every table."""
-    ends = [
-        scipy.optimize.least_squares(
-            lambda theta: _residual(theta[None], data)[0] / corner,
-            np.clip(start, LOW + 1e-9, HIGH - 1e-9),
-            jac=lambda theta: _jacobian(theta[None], data)[0] / corner,
-            bounds=(LOW, HIGH),
-            loss="huber",
-            x_scale="jac",
-            **TOLERANCES,
-        )
-        for start in starts
-    ]
-    return sorted(ends, key=lambda end: end.cost)
+def _descend(starts: Float[np.ndarray, "laws 5"], data, corner: float) -> Float[np.ndarray, "laws 5"]:
+    """Where every start ends, the lowest first."""
+    ends = refit(starts, np.ones((len(starts), len(data[0]))), data, corner)
+    return ends[np.argsort(_huber(_residual(ends, data), corner).sum(1))]
 
 
-def _starts(data) -> list[Float[np.ndarray, " 5"]]:
-    """For exponents on a grid the law is linear in E, A and B: the best few of non-negative least squares."""
+def _polish(start: Float[np.ndarray, " 5"], data, corner: float) -> Float[np.ndarray, " 5"]:
+    """SciPy's trust region; residuals in units of the corner, so its tolerances mean the same for any table."""
+    end = scipy.optimize.least_squares(
+        lambda theta: _residual(theta, data) / corner,
+        np.clip(start, LOW + 1e-12, HIGH - 1e-12),
+        jac=lambda theta: _jacobian(theta, data) / corner,
+        bounds=(LOW, HIGH),
+        loss="huber",
+        x_scale="jac",
+        **TOLERANCES,
+    )
+    return end.x
+
+
+def _same(end: Float[np.ndarray, " 5"], best: Float[np.ndarray, " 5"], data, corner: float) -> bool:
+    costs = [_huber(_residual(law, data) / corner, 1.0).sum() for law in (end, best)]
+    close = np.abs(end - best) <= 1e-3 * np.maximum(np.abs(best), 1)
+    return bool(costs[0] <= costs[1] * (1 + 1e-5) + 1e-6 and close.all())
+
+
+def _starts(data) -> Float[np.ndarray, "starts 5"]:
+    """For exponents on a grid the law is linear in E, A and B: non-negative least squares (variable projection)."""
     n, d, log_loss = data
-    weight = np.exp(-log_loss)
-    found = []
-    for alpha in np.geomspace(0.05, 1.2, 8):
-        for beta in np.geomspace(0.05, 1.2, 8):
+    weight, found = np.exp(-log_loss), []
+    for alpha in GRID:
+        for beta in GRID:
             columns = np.stack([np.ones_like(n), np.exp(-alpha * n), np.exp(-beta * d)], 1) * weight[:, None]
-            (e, a, b), miss = scipy.optimize.nnls(columns, np.ones_like(n))
-            found.append((miss, np.array([e, np.log(max(a, 1e-9)), np.log(max(b, 1e-9)), alpha, beta])))
-    found.sort(key=lambda pair: pair[0])
-    return [start for _, start in found[: 3 * STARTS : 3]]
-
-
-def _same(end: scipy.optimize.OptimizeResult, best: scipy.optimize.OptimizeResult) -> bool:
-    close = np.abs(end.x - best.x) <= 1e-3 * np.maximum(np.abs(best.x), 1)
-    return bool(end.cost <= best.cost * (1 + 1e-6) + 1e-9 and close.all())
+            (e, a, b), _ = scipy.optimize.nnls(columns, np.ones_like(n))
+            found.append([e, np.log(max(a, 1e-3)), np.log(max(b, 1e-3)), alpha, beta])
+    return np.array(found)
 
 
 def _terms(theta: Theta, n, d):
@@ -225,12 +227,12 @@ def _terms(theta: Theta, n, d):
     return e, np.exp(a - alpha * n), np.exp(b - beta * d)
 
 
-def _residual(theta: Float[np.ndarray, "laws 5"], data) -> Float[np.ndarray, "laws runs"]:
+def _residual(theta: Theta, data) -> Float[np.ndarray, "*batch runs"]:
     n, d, log_loss = data
     return np.log(sum(_terms(theta, n, d))) - log_loss
 
 
-def _jacobian(theta: Float[np.ndarray, "laws 5"], data) -> Float[np.ndarray, "laws runs 5"]:
+def _jacobian(theta: Theta, data) -> Float[np.ndarray, "*batch runs 5"]:
     n, d, _ = data
     e, size, tokens = _terms(theta, n, d)
     columns = np.stack(np.broadcast_arrays(np.ones_like(size), size, tokens, -size * n, -tokens * d), -1)
@@ -244,7 +246,7 @@ def _huber(residual: np.ndarray, corner: float) -> np.ndarray:
 
 def _condition(theta: Float[np.ndarray, " 5"], data) -> float:
     """Condition of the information matrix with its diagonal scaled to one."""
-    jacobian = _jacobian(theta[None], data)[0]
+    jacobian = _jacobian(theta, data)
     lengths = np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300)
     return float(np.linalg.cond(jacobian / lengths) ** 2)
 

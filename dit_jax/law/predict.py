@@ -93,19 +93,23 @@ def fit_law(table: Table, draws: int = 300, seed: int = 0) -> Law:
 
 def _refused(table: Table) -> Law:
     flags = tuple(flag for flag in table.flags if flag in REFUSALS) or ("fewer_points_than_parameters",)
-    empty = Frontier("refused", flags, np.empty(0), np.empty((1, 0)), float("nan"))
+    empty = Frontier("refused", flags, np.empty(0), np.empty((1, 0)), float("nan"), {})
     nothing = Noise(float("nan"), float("nan"), 0)
     return Law(table, nothing, Parametric("refused", flags), Isoflop("refused", flags, ()), empty, None)
 
 
 def _extrapolation(law: Law, seed: int) -> Extrapolation | None:
-    """The frontier, the surface, or both weighed by what they missed; the frontier where only it was tried."""
+    """The frontier, joined by the surface where nothing speaks against that, else the surface alone.
+
+    With the few rows of a small ladder the surface fits well and extrapolates badly: its own flags tell.
+    """
     frontier, surface = law.frontier, law.parametric.best
-    if surface is None:
-        return None if frontier.status == "refused" else frontier.extrapolation()
+    fitted = frontier.status != "refused"
+    if surface is None or (fitted and law.parametric.status != "ok"):
+        return frontier.extrapolation() if fitted else None
     errors = _surface_errors(law, seed)
     candidate = Candidate("parametric", lambda targets: _surface_spread(law.parametric, targets), errors)
-    if frontier.status != "refused":
+    if fitted:
         alone = frontier.extrapolation()
         both = (*alone.candidates, candidate)
         tried = set(errors.cut) & set(alone.candidates[0].errors.cut)

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The main job, small: an isoFLOP sweep on the known world, its law, and a held-out budget.
+
+    python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
+"""
+
+from ml_collections import ConfigDict
+
+from configs import known_world
+
+
+def get_config() -> ConfigDict:
+    """The known world's config and a sweep."""
+    config = known_world.get_config()
+    config.train.chunk_steps = 10
+    config.sweep = ConfigDict(
+        {
+            "budgets": (1e10, 2.5e10, 6e10, 1.5e11),
+            "widths": (8, 12, 16, 24, 32, 48, 64),
+            "min_steps": 150,
+            "max_steps": 4000,
+            "seeds": 1,
+            "heldout_factor": 3.0,
+            "heldout_widths": 1,
+            "num_samples": 128,
+            "num_shown": 6,
+            "workers": 0,
+        }
+    )
+    return config

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a checkpoint and prompts to video.
+
+from dit_jax.generate import load
+model = load("runs/quickstart/trials/heldout")
+video = model(["A large red circle moves right from the left side of a dark background."])
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree, UInt8
+from ml_collections import ConfigDict
+
+from dit_jax import build
+from dit_jax.arrays import Latents
+from dit_jax.diffusion.known import task_mask
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.pixels import as_bytes, as_pixels
+from dit_jax.program import program
+from dit_jax.run import CHECKPOINTS, read_config
+from dit_jax.train.checkpoint import Checkpointer
+
+Videos = UInt8[np.ndarray, "B T H W C"]
+
+
+class Generator:
+    """A trained model, ready to draw clips.
+
+    Args:
+      config: of the run.
+      folder: of the run, to which the autoencoder's path may be relative.
+      params: of the denoiser.
+    """
+
+    def __init__(self, config: ConfigDict, folder: str | pathlib.Path, params: PyTree):
+        self.config = config
+        self.params = params
+        self._program = program(config, folder)
+        self._tokenize = build.tokenizer(config)
+        self._latent_shape = build.latent_shape(config, folder)
+        model, stats = build.autoencoder(config, folder)
+        self._encode = jax.jit(lambda video: stats.normalize(model.encode(as_pixels(video))))
+        self._decode = jax.jit(lambda latents: model.decode(stats.denormalize(latents)))
+
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+        task: str = "none",
+        given: Videos | None = None,
+    ) -> Videos:
+        """Draws one clip for each prompt.
+
+        Args:
+          prompts: an empty one draws without text.
+          seed: of the noise; the same seed, prompts and model give the same clips.
+          sampler: the config's own by default.
+          task: what of `given` is kept, a name in `diffusion.known.TASKS`.
+          given: clips of the model's size, one per prompt; needed by every task but `none`.
+
+        Raises:
+          ValueError: no prompts, an unknown task, or a task without its clips.
+        """
+        if not prompts:
+            raise ValueError("no prompts: give at least one, which may be empty")
+        ids = jnp.asarray(np.stack([self._tokenize(prompt) for prompt in prompts]))
+        noise = jax.random.normal(jax.random.key(seed), (len(prompts), *self._latent_shape))
+        known, latents = self._given(task, given, len(prompts))
+        draw = self._program.sampler(sampler or build.section(self.config, "sampler"))
+        return as_bytes(self._decode(draw(self.params, noise, ids, known, latents)))
+
+    def reconstruct(self, video: Videos) -> Videos:
+        """Clips through the autoencoder alone: the ceiling of what can be drawn."""
+        return as_bytes(self._decode(self._encode(video)))
+
+    def _given(self, task: str, given: Videos | None, count: int) -> tuple[Array | None, Latents | None]:
+        mask = task_mask(task, self._latent_shape[:3])
+        if task == "none":
+            return None, None
+        if given is None or len(given) != count:
+            raise ValueError(f"task={task!r} needs one clip for each of the {count} prompts: give them")
+        return jnp.broadcast_to(mask, (count, *mask.shape)), self._encode(given)
+
+
+def load(folder: str | pathlib.Path) -> Generator:
+    """The generator of a run's newest checkpoint, with its averaged parameters.
+
+    Raises:
+      FileNotFoundError: `folder` is not a run's, or it has not saved yet.
+    """
+    folder = pathlib.Path(folder)
+    config = read_config(folder)
+    checkpointer = Checkpointer(folder / CHECKPOINTS)
+    try:
+        params = checkpointer.load("ema", program(config, folder).abstract.ema)
+    finally:
+        checkpointer.close()
+    return Generator(config, folder, params)

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: a sweep, its law, the held-out budget predicted and then run, samples and plots.
+
+Every stage leaves files and starts from what is there, so that the same command goes on wherever an earlier
+one was stopped.
+"""
+
+import json
+import math
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dit_jax import build
+from dit_jax.encode import num_parts
+from dit_jax.law.document import LawRefused, law_json, write_law
+from dit_jax.law.table import Table, read_table
+from dit_jax.record import read_records
+from dit_jax.sweep.display import Display
+from dit_jax.sweep.engine import Engine, Task
+from dit_jax.sweep.grid import SweepConfig, isoflop_grid, trial
+from dit_jax.sweep.lock import FolderLock
+
+RECORD = "records.jsonl"
+LAW = "law.json"
+
+
+class Sweep:
+    """A sweep in a folder.
+
+    Args:
+      config: of the sweep.
+      folder: gets everything (see `DESIGN` of the files in the README).
+
+    Raises:
+      ValueError: a config that cannot run, or the folder of another sweep.
+    """
+
+    def __init__(self, config: ConfigDict, folder: str | pathlib.Path):
+        self.config = config
+        self.folder = pathlib.Path(folder).absolute()
+        self.settings = build.construct(SweepConfig, config.sweep, "sweep")
+        self.latent_shape = build.latent_shape(config, self.folder)
+        self.trials = isoflop_grid(self._trial_base(), self.settings, self.latent_shape)
+        for run in self.trials:
+            build.check(run, self.latent_shape)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the record so far."""
+        path = self.folder / RECORD
+        return read_records(path)[0] if path.exists() else []
+
+    def run(self) -> dict[str, Any]:
+        """Does whatever of the sweep is not done yet.
+
+        Returns:
+          `law` (the document), `rows` and `scores`.
+
+        Raises:
+          LawRefused: no law could be fitted; the trials and `law.json` are there all the same.
+          ValueError: the folder is another sweep's, or in use.
+          RuntimeError: no trial of a budget finished.
+        """
+        with FolderLock(self.folder) as lock:
+            self._claim()
+            with Engine(self.settings.workers, self.folder / "workers", (lock.descriptor,)) as engine:
+                self._prepare(engine)
+                self._run_trials(engine, "trials", self.trials, "fit")
+                law = self._fit()
+                heldout = self._heldout_trials(law)
+                self._run_trials(engine, "held-out budget", heldout, "heldout")
+                law = self._fit(heldout_measured=True)
+                scores = self._samples(engine, heldout)
+        self._plot(law)
+        return {"law": law, "rows": self.rows, "scores": scores}
+
+    def _trial_base(self) -> ConfigDict:
+        """A trial's config, but for what its place in the grid sets."""
+        base = ConfigDict(self.config.to_dict())
+        base.data.source, base.data.path = "latents", "../../latents"
+        base.autoencoder.update(train=False, path=f"../../{build.TRAINED}")
+        return base
+
+    def _claim(self) -> None:
+        """Writes the config, or compares it with the one that is there."""
+        path, mine = self.folder / "config.json", self.config.to_dict()
+        text = json.dumps(mine, indent=2, sort_keys=True) + "\n"
+        if path.exists() and path.read_text() != text:
+            key = _difference(json.loads(path.read_text()), json.loads(text))
+            raise ValueError(f"{self.folder} holds a sweep with another config.{key}: use another --workdir")
+        path.write_text(text)
+
+    def _prepare(self, engine: Engine) -> None:
+        """The autoencoder and the latents."""
+        config, folder = self.config.to_dict(), str(self.folder)
+        weights = self.folder / build.TRAINED
+        if self.config.autoencoder.train and not weights.exists():
+            task = Task("autoencoder", "autoencoder", {"config": config, "folder": folder})
+            score = self._do(engine, "autoencoder", [task])[0]
+            (self.folder / "autoencoder.json").write_text(json.dumps(score, indent=1) + "\n")
+        elif not weights.exists():
+            shutil.copyfile(build.autoencoder_path(self.config, self.folder), weights)
+        parts = [
+            (split, i) for split in ("train", "validation") for i in range(num_parts(self.config, split))
+        ]
+        tasks = [
+            Task(
+                f"{split} {part}",
+                "encode",
+                {"config": config, "folder": folder, "split": split, "part": part},
+            )
+            for split, part in parts
+        ]
+        self._do(engine, "latents", tasks)
+
+    def _do(self, engine: Engine, title: str, tasks: Sequence[Task], done_before: float = 0.0) -> list[Any]:
+        """Results of tasks of which none may fail."""
+        results: dict[str, Any] = {}
+        with Display(title, tasks, done_before) as display:
+
+            def on_event(task: Task, event: dict[str, Any]) -> None:
+                display.update(task, event)
+                if event["event"] == "refused":
+                    raise ValueError(event["error"])
+                if event["event"] == "failed":
+                    raise RuntimeError(f"{task.name}: {event['error']}; see {self.folder / 'workers'}")
+                if event["event"] == "done":
+                    results[task.name] = event["result"]
+
+            engine.run(tasks, on_event)
+        return [results[task.name] for task in tasks]
+
+    def _run_trials(self, engine: Engine, title: str, trials: Sequence[ConfigDict], role: str) -> None:
+        done = {row["trial"] for row in self.rows if row["status"] in ("finished", "diverged")}
+        tasks = [
+            Task(
+                run.trial,
+                "trial",
+                {
+                    "config": run.to_dict(),
+                    "folder": str(self.trial_folder(run)),
+                    "record": str(self.folder / RECORD),
+                    "role": role,
+                },
+                group=run.backbone.width,
+                weight=run.budget_flops,
+            )
+            for run in trials
+        ]
+        before = sum(task.weight for task in tasks if task.name in done)
+        self._do(engine, title, [task for task in tasks if task.name not in done], before)
+
+    def trial_folder(self, run: ConfigDict) -> pathlib.Path:
+        """Where a trial's config and checkpoints are."""
+        return self.folder / "trials" / run.trial
+
+    @property
+    def heldout_flops(self) -> float:
+        """The budget that the fit does not see."""
+        return self.settings.budgets[-1] * self.settings.heldout_factor
+
+    def _tables(self) -> tuple[Table, Table]:
+        """Runs to fit, and runs held out."""
+        table = read_table(self.folder / RECORD)
+        fitted = table.flops < self.settings.budgets[-1] * math.sqrt(self.settings.heldout_factor)
+        return table.select(fitted), table.select(~fitted)
+
+    def _fit(self, heldout_measured: bool = False) -> dict[str, Any]:
+        fitted, heldout = self._tables()
+        law = law_json(fitted, [self.heldout_flops], heldout=heldout if heldout_measured else None)
+        write_law(self.folder / LAW, law)
+        if law["status"] == "refused":
+            raise LawRefused(f"no law can be fitted to {len(fitted)} trials: {', '.join(law['flags'])}")
+        return law
+
+    def _heldout_trials(self, law: dict[str, Any]) -> list[ConfigDict]:
+        """Runs of the held-out budget, of the rungs nearest to the predicted best size."""
+        predicted = law["predictions"][0]["params"]
+        base, sizes = self._trial_base(), {}
+        for row in self.rows:
+            sizes[row["width"]] = row["params_active"]
+        widths = sorted(sizes, key=lambda width: abs(math.log(sizes[width] / (predicted or sizes[width]))))
+        settings = self.settings
+        runs = [
+            trial(base, settings, self.latent_shape, self.heldout_flops, width, self.config.seed)
+            for width in widths
+        ]
+        return [run for run in runs if run is not None][: settings.heldout_widths]
+
+    def _samples(self, engine: Engine, heldout: Sequence[ConfigDict]) -> dict[str, Any]:
+        path = self.folder / "samples" / "scores.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        finished = {row["trial"]: row["loss"] for row in self.rows if row["status"] == "finished"}
+        best = min((run for run in heldout if run.trial in finished), key=lambda run: finished[run.trial])
+        arguments = {
+            "config": self.config.to_dict(),
+            "folder": str(self.folder),
+            "run_folder": str(self.trial_folder(best)),
+        }
+        return self._do(engine, "samples", [Task("samples", "samples", arguments)])[0]
+
+    def _plot(self, law: dict[str, Any]) -> None:
+        from dit_jax.law.plot import plot_all  # matplotlib takes a second to import
+
+        table = read_table(self.folder / RECORD)
+        plot_all(table, law, self.folder / "plots")
+
+
+def _difference(a: Any, b: Any, prefix: str = "") -> str:
+    """The first key by which two configs differ."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return prefix
+    key = next(key for key in sorted({*a, *b}) if a.get(key) != b.get(key))
+    return _difference(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else key)
+
+
+def best_rows(rows: Sequence[dict[str, Any]]) -> dict[float, dict[str, Any]]:
+    """The finished run of least loss on each budget."""
+    best: dict[float, dict[str, Any]] = {}
+    for row in rows:
+        held = best.get(row["budget_flops"])
+        if row["status"] == "finished" and (held is None or row["loss"] < held["loss"]):
+            best[row["budget_flops"]] = row
+    return best

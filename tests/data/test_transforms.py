@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import collections
+import pickle
+
+import numpy as np
+import pytest
+
+from dit_jax.data.captions import caption_at
+from dit_jax.data.clip import Clip
+from dit_jax.data.transforms import ToElement
+
+CAPTIONS = {"tag": "t", "short": "s", "dense": "d"}
+VIDEO = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+
+
+def codes(text):
+    return np.array([ord(text[0]) if text else 0, len(text)])
+
+
+def clip(captions):
+    return Clip(VIDEO, 8.0, captions, "key")
+
+
+@pytest.mark.parametrize(
+    ("has", "level", "expected"),
+    [
+        ("tag short dense", "short", "s"),
+        ("dense", "tag", "d"),
+        ("tag", "dense", "t"),
+        ("tag dense", "short", "d"),  # of two as near, the wordier
+        ("tag short", "dense", "s"),
+        ("short dense", "tag", "s"),
+        ("", "dense", ""),
+    ],
+)
+def test_the_nearest_level_serves(has, level, expected):
+    assert caption_at({name: CAPTIONS[name] for name in has.split()}, level) == expected
+
+
+def test_clip_and_latents():
+    transform, rng = ToElement({"dense": 1.0}, codes), np.random.default_rng(0)
+    element = transform.random_map(clip(CAPTIONS), rng)
+    assert set(element) == {"video", "text_ids"}
+    np.testing.assert_array_equal(element["video"], VIDEO)
+    assert element["text_ids"].dtype == np.int32
+    np.testing.assert_array_equal(element["text_ids"], [ord("d"), 1])
+    latents = np.ones((1, 2, 2, 4), np.float32)
+    element = transform.random_map({"latents": latents, "captions": CAPTIONS, "key": "k"}, rng)
+    assert set(element) == {"latents", "text_ids"}
+    np.testing.assert_array_equal(element["latents"], latents)
+
+
+def test_levels_are_drawn_by_their_weights():
+    transform = ToElement({"tag": 1, "short": 0, "dense": 3}, codes)
+    rng = np.random.default_rng(0)
+    drawn = [chr(transform.random_map(clip(CAPTIONS), rng)["text_ids"][0]) for _ in range(4000)]
+    counts = collections.Counter(drawn)
+    assert set(counts) == {"t", "d"}
+    assert abs(counts["d"] / 4000 - 0.75) < 4 * (0.75 * 0.25 / 4000) ** 0.5
+
+
+def test_the_draw_is_the_generators():
+    transform = pickle.loads(pickle.dumps(ToElement({"tag": 1, "short": 1, "dense": 1}, codes)))
+    draws = [
+        [transform.random_map(clip(CAPTIONS), np.random.default_rng(s))["text_ids"][0] for s in range(50)]
+        for _ in range(2)
+    ]
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) == 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"long": 1.0}, "level 'long'; the levels are tag, short, dense"),
+        ({"dense": -1.0, "tag": 2.0}, "above 0"),
+        ({"dense": 0.0}, "above 0"),
+        ({}, "above 0"),
+        ({"dense": float("nan")}, "above 0"),
+    ],
+)
+def test_weights_are_checked(weights, message):
+    with pytest.raises(ValueError, match=message):
+        ToElement(weights, codes)
