@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One small spacetime DiT on the known world.
 
-    python -m experiments.train --config=configs/known_world.py --workdir=runs/known_world
+python -m experiments.train --config=configs/known_world.py --workdir=runs/known_world
 """
 
 from ml_collections import ConfigDict

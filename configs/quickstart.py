@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job, small: an isoFLOP sweep on the known world, its law, and a held-out budget.
 
-    python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
+python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     """The known world's config and a sweep."""
     config = known_world.get_config()
     config.train.chunk_steps = 10
+    config.backbone.update(width=0, depth=0, num_heads=0)  # the ladder sets them
     config.sweep = ConfigDict(
         {
             "budgets": (1e10, 2.5e10, 6e10, 1.5e11),

@@ -138,8 +138,8 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
             KnownWorldConfig(level=data.level, fps=data.fps, seed=seed, num_clips=num_clips, **size)
         )
     if data.source == "folder":
-        source = FolderSource(FolderConfig(path=data.path, fps=data.fps, **size, **data.folder.to_dict()))
-        return Part(source, training, config.evaluate.num_clips)
+        sizes = construct(FolderConfig, {**size, **data.folder, "path": data.path, "fps": data.fps}, "data")
+        return Part(_folder_source(sizes), training, config.evaluate.num_clips)
     if data.source == "tfds":
         source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir))
         return Part(source, training, config.evaluate.num_clips)
@@ -147,6 +147,12 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
         f"config.data.source={data.source!r} is unknown; "
         f"{nearest(data.source, ['known_world', 'folder', 'tfds', 'latents'])}"
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _folder_source(config: FolderConfig) -> FolderSource:
+    """Scanned once in this process: a scan decodes every file."""
+    return FolderSource(config)
 
 
 class Part:

@@ -123,7 +123,7 @@ def _plain(key: str, value: Any, depth: int = 1) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
         return value
-    raise ValueError(f"{key} holds a {type(value).__name__}: give numbers, text, lists or mappings")
+    raise ValueError(f"{key} holds an unfit {type(value).__name__}: give numbers, text, lists or mappings")
 
 
 @contextlib.contextmanager

@@ -2,17 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every entry point does alike: flags, one-line errors, exit codes."""
 
+import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 
-from absl import app, flags
+from absl import app, flags, logging
+from ml_collections import config_flags
 
 DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error", module_name="experiments")
 
 # What a user can mend: a value, a path. Configs and flags are parsed before `main`, with a wider net.
-USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-PARSE_ERRORS = (*USER_ERRORS, flags.Error, KeyError, AttributeError, TypeError, ImportError)
+PATH_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+USER_ERRORS = (ValueError, *PATH_ERRORS)
+PARSE_ERRORS = (*USER_ERRORS, flags.Error, TypeError, ImportError, OSError)
+
+
+_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+_default_config: list[str] = []
+
+
+def define_config(default: str) -> flags.FlagHolder:
+    """`--config=FILE` and `--config.section.key=value`, with a file of `configs/` where none is given."""
+    # Not as the flag's own default: overrides of that are parsed here and now, outside of `run`'s net.
+    _default_config[:] = [str(_CONFIGS / default)]
+    return config_flags.DEFINE_config_file("config", None, f"config file; by default configs/{default}")
 
 
 def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int] | None = None) -> None:
@@ -35,19 +49,33 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
         except (*codes, *USER_ERRORS) as error:
             return _report(error, next((code for kind, code in codes.items() if isinstance(error, kind)), 2))
 
+    logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
 
 
 def _parse(argv: list[str]) -> list[str]:
+    if _default_config and not any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:]):
+        argv = [argv[0], f"--config={_default_config[0]}", *argv[1:]]
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if _default_config:
+            flags.FLAGS.config.lock()  # a file that could not be read says so when it is touched first
+        return rest
+    except (KeyError, AttributeError) as error:
+        sys.exit(_report(_unknown_key(error), 2))
     except PARSE_ERRORS as error:
         sys.exit(_report(error, 2))
 
 
+def _unknown_key(error: Exception) -> Exception:
+    """The config's complaint, with advice where it has none."""
+    text = str(error.args[0]).strip("\"'").replace("\\n", " ").replace("\n", " ")
+    advice = "" if "Did you mean" in text else ": the config file lists the valid ones"
+    return ValueError(f"unknown config key {text}{advice}")
+
+
 def _report(error: Exception, code: int) -> int:
-    if any(flag in sys.argv for flag in ("--debug", "--debug=true", "-debug")):  # also before flags are parsed
+    if {"--debug", "-debug", "--debug=true"} & set(sys.argv):  # flags may not have been parsed
         traceback.print_exception(error)
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    print(f"error: {' '.join(str(text).split())}", file=sys.stderr)
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return code

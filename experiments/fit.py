@@ -21,14 +21,13 @@ TARGETS = flags.DEFINE_list("target_flops", [], "budgets to predict; without it,
 
 def main() -> None:
     table = read_table(RUNS.value)
-    targets = [_number(text) for text in TARGETS.value] or [10 * float(f) for f in table.flops[-1:]]
+    targets = [_number(text) for text in TARGETS.value] or [10 * float(table.flops.max(initial=0.1))]
     law = law_json(table, targets)
     out = pathlib.Path(OUT.value)
     write_law(out / "law.json", law)
-    from dit_jax.law import plot  # after the law is safe: drawing takes longer to load than to fit
+    from dit_jax.law.plot import plot_all  # once the law is safe: drawing takes longer to load than to fit
 
-    for name in ("isoflop", "loss_compute", "allocation"):
-        getattr(plot, f"plot_{name}")(table, law, out / "plots" / f"{name}.png")
+    plot_all(table, law, out / "plots")
     _show(law, out)
     if law["status"] == "refused":
         raise LawRefused(f"no law: {', '.join(law['flags'])}; see {out / 'law.json'}")

@@ -11,6 +11,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from dit_jax.arrays import Latents, Video
@@ -122,6 +123,7 @@ class Block(nnx.Module):
         self.norm = nnx.RMSNorm(width, rngs=rngs)  # over channels only: statistics over time are not causal
         self.space = CausalConv3d(width, width, (1, 3, 3), rngs=rngs)
         self.time = CausalConv3d(width, width, (3, 1, 1), rngs=rngs)
+        self.time.kernel[...] = jnp.zeros_like(self.time.kernel[...])  # every block starts as the identity
 
     def __call__(self, x: Features) -> Features:
         return x + self.time(jax.nn.silu(self.space(jax.nn.silu(self.norm(x)))))

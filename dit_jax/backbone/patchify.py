@@ -4,9 +4,7 @@
 
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
-
-from dit_jax.arrays import Latents, Tokens
+from jaxtyping import Array, Float, Shaped
 
 Patch = tuple[int, int, int]  # latent frames, rows and columns of a patch
 
@@ -26,7 +24,7 @@ def token_grid(latent_shape: tuple[int, ...], patch: Patch) -> tuple[int, int, i
     return tuple(s // p for s, p in zip(size, patch, strict=True))
 
 
-def patchify(latents: Latents, patch: Patch) -> Tokens:
+def patchify(latents: Shaped[Array, "B t h w c"], patch: Patch) -> Shaped[Array, "B N D"]:
     """`B t h w c` to `B N D` with `D = c * patch volume`, ordered by time, row, column."""
     token_grid(latents.shape, patch)
     pt, ph, pw = patch
@@ -34,7 +32,9 @@ def patchify(latents: Latents, patch: Patch) -> Tokens:
     return rearrange(latents, pattern, pt=pt, ph=ph, pw=pw)
 
 
-def unpatchify(tokens: Tokens, patch: Patch, grid: tuple[int, int, int]) -> Latents:
+def unpatchify(
+    tokens: Shaped[Array, "B N D"], patch: Patch, grid: tuple[int, int, int]
+) -> Shaped[Array, "B t h w c"]:
     """The inverse of `patchify` for a token `grid`."""
     (t, h, w), (pt, ph, pw) = grid, patch
     pattern = "b (t h w) (pt ph pw c) -> b (t pt) (h ph) (w pw) c"

@@ -6,6 +6,7 @@ A record is one safetensors blob, so reading it runs no code: `latents` in float
 key as JSON bytes.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from safetensors.numpy import load, save
 
 VERSION = 1
 METADATA = "metadata.json"
+_MEASURED = {"version", "count", "shape", "num_shards", "mean", "std"}
 IN_MEMORY_BYTES = 2**30  # sets up to this size, as float16, are read once and kept
 
 
@@ -44,6 +46,7 @@ def write_latents(
 
     Raises:
       FileExistsError: if `path` exists.
+      TypeError: if metadata is not JSON.
       ValueError: for no elements, differing shapes, values that float16 cannot hold, or metadata that has
         a name the writer adds.
     """
@@ -52,12 +55,13 @@ def write_latents(
         raise FileExistsError(f"{path} exists; remove it or write to another folder")
     if num_shards < 1:
         raise ValueError(f"num_shards is {num_shards}; give 1 or more")
+    if clash := sorted(_MEASURED & set(metadata)):
+        raise ValueError(f"metadata has {clash[0]!r}, which the writer adds itself; rename it")
+    json.dumps(dict(metadata))  # fails before the work and not after it
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         measured = _write_shards(partial, elements, num_shards)
-        if clash := sorted(set(measured) & set(metadata)):
-            raise ValueError(f"metadata has {clash[0]!r}, which the writer adds itself; rename it")
         (partial / METADATA).write_text(json.dumps({**metadata, **measured}, indent=2))
         partial.chmod(0o755)  # mkdtemp's folders are for their owner alone
         os.rename(partial, path)
@@ -83,6 +87,8 @@ class LatentsSource:
         self._path = Path(path)
         self.metadata = _read_metadata(self._path)
         self._num_shards = self.metadata["num_shards"]
+        sizes = [len(range(shard, len(self), self._num_shards)) for shard in range(self._num_shards)]
+        self._firsts = list(itertools.accumulate(sizes, initial=0))
         shards = [str(self._path / _shard(i, self._num_shards)) for i in range(self._num_shards)]
         try:
             self._records = ArrayRecordDataSource(shards)
@@ -109,9 +115,8 @@ class LatentsSource:
 
     def _read(self, index: int) -> dict[str, Any]:
         row, shard = divmod(index, self._num_shards)
-        before = sum(_num_in_shard(len(self), i, self._num_shards) for i in range(shard))
         try:
-            arrays = load(self._records[before + row])
+            arrays = load(self._records[self._firsts[shard] + row])
             return {"latents": arrays["latents"], **json.loads(arrays["json"].tobytes())}
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise ValueError(
@@ -177,7 +182,3 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 def _shard(index: int, num_shards: int) -> str:
     return f"latents-{index:05d}-of-{num_shards:05d}.array_record"
-
-
-def _num_in_shard(count: int, shard: int, num_shards: int) -> int:
-    return (count - shard + num_shards - 1) // num_shards

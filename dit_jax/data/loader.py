@@ -9,6 +9,7 @@ there.
 """
 
 import dataclasses
+import gc
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 import grain
 import numpy as np
 from absl import flags, logging
+from grain.sources import RandomAccessDataSource
 
-from dit_jax.data.clip import ClipSource
 from dit_jax.data.order import Epochs, HostRows
 
 
@@ -31,6 +32,7 @@ class LoaderConfig:
       shuffle: anew each epoch; an endless source keeps its own order, which is random already.
       repeat: for ever; else one epoch, and the clips that do not fill a last batch are left out.
       num_workers: processes that make batches; 0 makes them in this process, best unless decoding is slow.
+        They are spawned, so a script that has them guards its entry with `if __name__ == "__main__"`.
       num_threads: per process; 0 makes each batch when it is asked for.
       prefetch_batches: made ahead, per process.
     """
@@ -75,7 +77,7 @@ class Loader:
 
     def __init__(
         self,
-        source: ClipSource,
+        source: RandomAccessDataSource,
         transform: grain.transforms.RandomMap | Callable[[Any, np.random.Generator], Mapping[str, Any]],
         config: LoaderConfig,
         process_index: int = 0,
@@ -106,10 +108,13 @@ class Loader:
         if self._batches is None:
             self._batches = self._open()
         try:
-            batch = next(self._batches)
+            batch = next(self._batches, None)
         except BaseException:
             self.close()  # Grain would go on after the batch that failed, and the position would be wrong
             raise
+        if batch is None:
+            self.close()
+            raise StopIteration
         self._position += self._config.batch_size
         # Workers hand over shared memory, which is not freed if a batch outlives the program's end.
         return {name: np.array(array) for name, array in batch.items()} if self._config.num_workers else batch
@@ -135,9 +140,12 @@ class Loader:
 
     def close(self) -> None:
         """Ends threads and worker processes; the next batch starts them again."""
-        if self._batches is not None:
-            self._batches.close()
-            self._batches = None
+        if self._batches is None:
+            return
+        self._batches.close()
+        self._batches = None
+        if self._config.num_workers:
+            gc.collect()  # Grain leaves each worker's last batch, shared memory, in a cycle of references
 
     def _open(self) -> grain.DatasetIterator:
         config = self._config
@@ -155,7 +163,7 @@ class Loader:
         return iter(dataset)
 
 
-def _samples(source: ClipSource, transform: Callable, config: LoaderConfig) -> grain.MapDataset:
+def _samples(source: RandomAccessDataSource, transform: Callable, config: LoaderConfig) -> grain.MapDataset:
     """The global order of transformed samples."""
     shuffle_seed, transform_seed = map(int, np.random.SeedSequence(config.seed).generate_state(2))
     samples = Epochs(source, shuffle_seed if config.shuffle else None)
@@ -180,7 +188,7 @@ def _check(num_clips: int, config: LoaderConfig, process_index: int, process_cou
         logging.warning("%d of %d clips do not fill a batch of %d and are left out", rest, num_clips, size)
 
 
-def _digest(source: ClipSource) -> str:
+def _digest(source: RandomAccessDataSource) -> str:
     """Tells data sets of one length apart by the names of three clips, which costs three reads."""
     elements = [source[index] for index in (0, len(source) // 2, len(source) - 1)]
     keys = [element["key"] if isinstance(element, Mapping) else element.key for element in elements]

@@ -6,8 +6,7 @@ import functools
 
 import grain
 import numpy as np
-
-from dit_jax.data.clip import ClipSource
+from grain.sources import RandomAccessDataSource
 
 ENDLESS = 2**31 - 1  # the length of a source that makes clips as they are asked for
 
@@ -15,11 +14,11 @@ ENDLESS = 2**31 - 1  # the length of a source that makes clips as they are asked
 class Epochs(grain.MapDataset):
     """A source, in another order each epoch if given a seed; index `len + i` is sample i of the second epoch.
 
-    An endless source keeps its own order, which is random already. For a small source this costs a quarter
-    of Grain's own source and shuffle: its metrics walk every element, and see `_shuffled`.
+    An endless source keeps its own order, which is random already. Grain's own source and shuffle would take
+    most of the time of a small batch: their metrics walk every element, and see `_shuffled`.
     """
 
-    def __init__(self, source: ClipSource, seed: int | None):
+    def __init__(self, source: RandomAccessDataSource, seed: int | None):
         super().__init__()
         self._source, self._length = source, len(source)
         self._seed = None if self._length >= ENDLESS else seed

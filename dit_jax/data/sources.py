@@ -59,7 +59,7 @@ class FolderConfig:
 class _File:
     name: str
     fps: float
-    starts: Float[np.ndarray, " W"]
+    starts: Float[np.ndarray, " N"]
     captions: Mapping[str, str]
 
 
@@ -68,7 +68,7 @@ class _Windows:
     """The decoded windows of a file: window i is `images[indices[i]]`."""
 
     images: UInt8[np.ndarray, "U H W 3"]
-    indices: Int[np.ndarray, "W T"]
+    indices: Int[np.ndarray, "N T"]
 
 
 class FolderSource:
@@ -137,7 +137,7 @@ class FolderSource:
     def _add(self, name: str, captions: Mapping[str, str]) -> None:
         config, path = self._config, Path(self._config.path, name)
         room = config.cache_bytes - sum(windows.images.nbytes for windows in self._cache.values())
-        decoded = decode(path, height=config.height, width=config.width, max_bytes=room)
+        decoded = decode(path, height=config.height, width=config.width, max_bytes=float(room))
         file = _File(name, config.fps or decoded.fps, _starts(path, decoded, config), captions)
         if decoded.images:
             self._cache[len(self._files)] = _windows(decoded, config.num_frames, file)
@@ -156,7 +156,7 @@ class FolderSource:
         )
 
 
-def _starts(path: Path, decoded: Decoded, config: FolderConfig) -> Float[np.ndarray, " W"]:
+def _starts(path: Path, decoded: Decoded, config: FolderConfig) -> Float[np.ndarray, " N"]:
     fps = config.fps or decoded.fps
     seconds, room = config.num_frames / fps, decoded.room(config.num_frames, fps)
     if room <= 0:

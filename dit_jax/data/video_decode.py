@@ -56,8 +56,8 @@ def decode(
     """Decodes what is on screen from `start` to `stop` seconds.
 
     Frames are turned as the metadata says, resized to cover `height` x `width`, and cropped to the centre.
-    Without `stop` the whole file is checked. If the frames take more than `max_bytes`, all are checked and
-    timed, and none is kept.
+    Without `stop` the whole file is checked; damage that leaves a valid stream cannot be seen. If the frames
+    take more than `max_bytes`, all are checked and timed, and none is kept.
 
     Raises:
       VideoError: for anything that cannot be read soundly.
@@ -175,4 +175,4 @@ def _is_mirrored(frame: av.VideoFrame) -> bool:
     if matrix is None:
         return False
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
-    return a * d - b * c < 0
+    return bool(a * d < b * c)

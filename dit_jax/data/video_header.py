@@ -44,6 +44,8 @@ def opened(path: str | Path) -> Iterator[av.VideoStream]:
     Raises:
       VideoError: also in place of any error of FFmpeg inside the `with` block.
     """
+    if not Path(path).is_file():  # a pipe would be waited for, a device read for ever
+        raise VideoError(path, "it is not a file")
     try:
         # An absolute path is never taken for a protocol, and broken tags are no fault of the video.
         with av.open(str(Path(path).absolute()), options=_OPEN, metadata_errors="replace") as container:

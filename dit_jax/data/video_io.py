@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from dit_jax.arrays import VideoBytes
@@ -98,7 +99,7 @@ def read_video(
     return np.stack([decoded.images[index] for index in decoded.indices(num_frames, fps, start_seconds)])
 
 
-def write_video(path: str | Path, video: VideoBytes, fps: float) -> None:
+def write_video(path: str | Path, video: np.ndarray, fps: float) -> None:
     """Writes an mp4 that browsers play: H.264, 4:2:0, the index first. The file appears whole or not at all.
 
     An odd height or width is padded to even by repeating the last row or column.
@@ -138,7 +139,7 @@ def _encode(path: Path, video: VideoBytes, rate: Fraction) -> None:
 
 
 def write_film_strip(
-    path: str | Path, rows: Sequence[VideoBytes], labels: Sequence[str], scale: int = 1
+    path: str | Path, rows: Sequence[np.ndarray], labels: Sequence[str], scale: int = 1
 ) -> None:
     """Writes a picture with one row per clip: its frames side by side, and its label under them.
 
@@ -162,7 +163,7 @@ def write_film_strip(
     picture.save(path, "PNG")
 
 
-def _strip(video: VideoBytes, label: str, scale: int) -> Image.Image:
+def _strip(video: UInt8[np.ndarray, "T H W 3"], label: str, scale: int) -> Image.Image:
     frames = np.pad(video, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)  # a line between frames
     row = np.concatenate(list(frames), axis=1).repeat(scale, 0).repeat(scale, 1)
     font = ImageFont.load_default(size=14)

@@ -4,11 +4,11 @@
 
 import jax.numpy as jnp
 
-from dit_jax.arrays import TextIds
+from dit_jax.arrays import NullIds
 from dit_jax.diffusion.path import Network
 
 
-def guided(velocity: Network, null_ids: TextIds, scale: float) -> Network:
+def guided(velocity: Network, null_ids: NullIds, scale: float) -> Network:
     """The velocity under guidance: `v(null) + scale * (v(text) - v(null))`.
 
     Ho and Salimans 2022, arXiv 2207.12598, eq. 6, with `scale` = 1 + w: 1 is no guidance, and costs

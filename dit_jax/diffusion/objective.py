@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from dit_jax.arrays import Key, Latents, Scalar, TextIds
+from dit_jax.arrays import Key, Latents, NullIds, Scalar, TextIds
 from dit_jax.diffusion.known import TASKS, draw_known
 from dit_jax.diffusion.path import OUTPUTS, Network, add_noise, velocity_target
 from dit_jax.diffusion.time import LAWS, draw_time
@@ -48,7 +48,7 @@ def flow_matching_loss(
     velocity: Network,
     x0: Latents,
     text_ids: TextIds,
-    null_ids: TextIds,
+    null_ids: NullIds,
     key: Key,
     config: ObjectiveConfig,
 ) -> Scalar:
@@ -58,7 +58,7 @@ def flow_matching_loss(
       velocity: `(x_t, t, text_ids, known) -> velocity`.
       x0: latents of zero mean and unit variance per channel.
       text_ids: prompts.
-      null_ids: the null text, `1 L`.
+      null_ids: the null text.
       key: draws times, noise, masks and dropped captions.
       config: the objective.
     """

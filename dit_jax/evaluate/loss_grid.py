@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dit_jax.arrays import Latents, TextIds
+from dit_jax.arrays import Latents, NullIds, TextIds
 
 # (params, x_t, t, text_ids) -> velocity
 VelocityOf = Callable[[PyTree, Latents, Float[Array, " B"], TextIds], Latents]
@@ -41,7 +41,7 @@ class LossGridConfig:
 
 
 def make_loss_grid(
-    velocity: VelocityOf, times: Float[Array, " times"], null_ids: TextIds, seed: int
+    velocity: VelocityOf, times: Float[Array, " times"], null_ids: NullIds, seed: int
 ) -> Callable[[PyTree, Latents, TextIds], Errors]:
     """A jitted `(params, latents, text_ids) -> errors`: the squared error of the velocity, averaged over a
     clip's latents, with its text and with the null text, for each clip and time."""

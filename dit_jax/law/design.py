@@ -25,7 +25,8 @@ def next_run(law: Law, target_flops: float, seed: int = 0) -> dict[str, float | 
     before = _sd(law.frontier, target_flops)
     steps = np.linspace(law.frontier.x[-1], np.log(target_flops), STEPS + 2)[1:-1]
     after = [_sd(_extended(law.frontier, step, seed), target_flops) for step in steps]
-    worth = [(before - sd) / np.exp(step) if sd < (1 - WORTH) * before else 0.0 for step, sd in zip(steps, after)]
+    gain = before - np.array(after)
+    worth = np.where(gain > WORTH * before, gain / np.exp(steps), 0.0)
     best = int(np.argmax(worth))
     if not worth[best]:
         return None

@@ -13,8 +13,7 @@ import numpy as np
 import scipy  # scipy.special loads when first used
 from jaxtyping import Float
 
-SURPRISE = 0.3  # prior sd of the next slope relative to the latest: a pilot's steepest turn was 0.6
-PRIOR_DOF = 1
+PRIOR_DOF = 2  # what the prior of the discrepancy weighs, in held-out budgets
 FLOOR = 0.02  # of the slope per unit of log distance: no form is trusted beyond it
 SHARPNESS = 2.0  # weights go as mean squared error to the power of minus this
 
@@ -23,8 +22,11 @@ SHARPNESS = 2.0  # weights go as mean squared error to the power of minus this
 class Errors:
     """Held-out errors in log loss, one entry per (cut, later budget).
 
-    `cut` is the log FLOPs of the last fitted budget; `noise` is the variance that the noise of the runs alone would give an error; `distance` is
-    in log FLOPs from the cut.
+    Attributes:
+      cut: log FLOPs of the last fitted budget.
+      error: log of the measured loss over the predicted one.
+      noise: the variance that the noise of the runs alone would give the error.
+      distance: log FLOPs from the cut to the budget predicted.
     """
 
     cut: Float[np.ndarray, " pairs"]
@@ -99,9 +101,13 @@ def blend(weights: Float[np.ndarray, " candidates"], candidates: Sequence[Spread
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A way to predict: log loss at log FLOPs, and what it missed when tried."""
+    """A way to predict: log loss at log FLOPs, and what it missed when tried.
+
+    `surprise` is the prior sd of how the slope ahead differs from the latest one, relative to it.
+    """
 
     name: str
+    surprise: float
     spread: Callable[[Float[np.ndarray, " targets"]], Spread]
     errors: Errors
 
@@ -136,12 +142,14 @@ class Extrapolation:
         """The loss of one run at the best size for each target, log FLOPs.
 
         The discrepancy per log distance is what held-out budgets showed beyond their noise, together with
-        one prior degree of freedom at `SURPRISE` of the slope: with few budgets the interval stays wide.
+        a prior that keeps the interval wide while few budgets speak.
         """
         errors, weights = self.errors, weigh(self.errors, self.slope)
         spread = blend(weights, [one.spread(targets) for one in self.candidates])
         held_out = len(np.unique(errors[0].cut))
         excess = float(weights @ [max(one.rate - one.noise_rate, 0.0) for one in errors])
-        rate = (PRIOR_DOF * (SURPRISE * self.slope) ** 2 + held_out * excess) / (PRIOR_DOF + held_out)
+        prior = self.slope * float(weights @ [one.surprise for one in self.candidates])
+        rate = (PRIOR_DOF * prior**2 + held_out * excess) / (PRIOR_DOF + held_out)
         discrepancy = np.sqrt(rate) * np.maximum(targets - self.last, 0)
-        return Prediction(spread.mean, np.sqrt(spread.variance + self.noise**2), discrepancy, PRIOR_DOF + held_out)
+        noise = np.sqrt(spread.variance + self.noise**2)
+        return Prediction(spread.mean, noise, discrepancy, PRIOR_DOF + held_out)

@@ -14,6 +14,7 @@ from dit_jax.law.forms import FORMS, fit_saturating, local_power
 from dit_jax.law.slices import Noise, Slice
 
 E_WIDE = 0.3  # of E, the width of its interval
+SURPRISE = 1 / 3  # pilots turned by up to 0.6 of the slope from one half decade to the next
 MAX_CUTS = 6  # tried where there are many budgets
 
 
@@ -81,7 +82,7 @@ class Frontier:
         return Extrapolation((self.candidate(),), self.slope, float(self.x[-1]), self.noise)
 
     def candidate(self) -> Candidate:
-        return Candidate("frontier", self.spread, self.blended_errors())
+        return Candidate("frontier", SURPRISE, self.spread, self.blended_errors())
 
     def extended(self, x: float, y: Float[np.ndarray, " draws"]) -> "Frontier":
         """With one more budget above the others."""
@@ -114,10 +115,11 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     """
     usable = [one for one in slices if one.parabola is not None]
     x = np.log([one.flops for one in usable])
-    y = np.stack([np.append(one.vertex[2], one.draws[:, 2]) for one in usable], 1) if usable else np.empty((1, 0))
+    y = np.array([np.append(one.vertex[2], one.draws[:, 2]) for one in usable]).T
     flags = ["one_budget"] if len(slices) == 1 else []
     if len(usable) < 2:
-        return Frontier("refused", (*flags, *_few(slices)), x, y, noise.seed, {})
+        flags += dict.fromkeys(flag for one in slices for flag in one.flags)
+        return Frontier("refused", tuple(flags), x, y, noise.seed, {})
     flags += ["a2_zero_dof"] if len(usable) == 2 else []
     flags += ["short_compute_span"] if np.ptp(x) < 0.95 * np.log(10) else []
     floor = _saturating_or_power(x, y)[0]
@@ -131,12 +133,8 @@ def _try(x, y, targets: Float[np.ndarray, " targets"]) -> Float[np.ndarray, "for
 
 
 def _tries(x, y) -> dict[int, Float[np.ndarray, "forms draws later"]]:
-    cuts = range(2, len(x)) if len(x) <= MAX_CUTS + 2 else np.linspace(2, len(x) - 1, MAX_CUTS).astype(int).tolist()
+    cuts = np.unique(np.linspace(2, len(x) - 1, MAX_CUTS).astype(int)).tolist() if len(x) > 2 else []
     return {cut: _try(x[:cut], y[:, :cut], x[cut:]) for cut in cuts}
-
-
-def _few(slices: Sequence[Slice]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(flag for one in slices for flag in one.flags))
 
 
 def _saturating_or_power(x, y) -> tuple[Float[np.ndarray, " draws"], ...]:

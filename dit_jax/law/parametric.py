@@ -48,7 +48,8 @@ class Surface:
     def params(self) -> dict[str, Float[np.ndarray, " laws"]]:
         """E, A, B, alpha, beta with A and B per parameter and per token."""
         e, a, b, alpha, beta = self.theta.T
-        return dict(zip(NAMES, (e, np.exp(a + alpha * self.centre[0]), np.exp(b + beta * self.centre[1]), alpha, beta)))
+        size, data = np.exp(a + alpha * self.centre[0]), np.exp(b + beta * self.centre[1])
+        return dict(zip(NAMES, (e, size, data, alpha, beta)))
 
     def loss(
         self, log_params: Float[np.ndarray, " points"], log_tokens: Float[np.ndarray, " points"]
@@ -191,7 +192,7 @@ def _descend(starts: Float[np.ndarray, "laws 5"], data, corner: float) -> Float[
 
 
 def _polish(start: Float[np.ndarray, " 5"], data, corner: float) -> Float[np.ndarray, " 5"]:
-    """SciPy's trust region; residuals in units of the corner, so its tolerances mean the same for any table."""
+    """SciPy's trust region; residuals in units of the corner, so its tolerances suit any table."""
     end = scipy.optimize.least_squares(
         lambda theta: _residual(theta, data) / corner,
         np.clip(start, LOW + 1e-12, HIGH - 1e-12),
@@ -211,7 +212,7 @@ def _same(end: Float[np.ndarray, " 5"], best: Float[np.ndarray, " 5"], data, cor
 
 
 def _starts(data) -> Float[np.ndarray, "starts 5"]:
-    """For exponents on a grid the law is linear in E, A and B: non-negative least squares (variable projection)."""
+    """Laws for exponents on a grid: E, A and B are linear then (variable projection)."""
     n, d, log_loss = data
     weight, found = np.exp(-log_loss), []
     for alpha in GRID:

@@ -17,7 +17,6 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -57,38 +56,40 @@ def plot_all(table: Table, law: Mapping[str, Any], folder: str | os.PathLike[str
 def plot_isoflop(table: Table, law: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Loss against size on every budget, with its parabola and vertex; hollow where the vertex is flagged."""
     fit = _fit(table, _heldout_flops(law))
+    slices = fit.isoflop.vertices
     with _figure(path, (6.4, 4.2)) as figure:
         axes = figure.subplots()
-        shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.86, max(len(fit.isoflop.vertices), 2)))
-        for one, shade in zip(fit.isoflop.vertices, shades):
+        others = table.flops >= _heldout_flops(law) * np.exp(-SAME_BUDGET) if slices else table.loss < np.inf
+        if others.any():
+            _dots(axes, table.params[others], table.loss[others], label="not fitted")
+        shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.86, max(len(slices), 2)))
+        for one, shade in zip(slices, shades):
             _budget(axes, fit.table, one, shade)
-        beyond = table.flops > fit.table.flops.max(initial=0) * np.exp(SAME_BUDGET)
-        if beyond.any():
-            axes.plot(table.params[beyond], table.loss[beyond], "o", ms=4, color=GREY, mew=0, label="held out")
-        for one in fit.isoflop.vertices:
-            face = "white" if set(one.flags) - NOTES else RED
-            axes.plot(*np.exp(one.vertex[[0, 2]]), "D", ms=6, mfc=face, mec=RED, mew=1.2, zorder=4)
-        axes.set(xscale="log", xlabel="active parameters", ylabel="validation loss", title=_title("Loss against size, budget by budget", law))
-        axes.plot([], [], "D", ms=6, mfc=RED, mec=RED, label="best size")
-        if any(set(one.flags) - NOTES for one in fit.isoflop.vertices):
-            axes.plot([], [], "D", ms=6, mfc="white", mec=RED, label="flagged")
+        for flagged, face, label in ((False, RED, "best size"), (True, "white", "the same, flagged")):
+            found = [np.exp(one.vertex[[0, 2]]) for one in slices if bool(set(one.flags) - NOTES) == flagged]
+            if found:
+                _diamonds(axes, *np.transpose(found), face, label)
         axes.legend(title="FLOPs", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        _plain_log(axes, axes.yaxis, table.loss)
+        axes.set_title(_title("Loss against size, budget by budget", law))
+        axes.set(xscale="log", xlabel="active parameters", ylabel="validation loss")
+        _plain_log(axes, table.loss)
 
 
 def plot_loss_compute(table: Table, law: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """All runs, the best of each budget, the extrapolation with its 95 % band, and a held-out run where made."""
+    """All runs, the best of each budget, the prediction with its 95 % band, and a held-out run if made."""
     fit = _fit(table, _heldout_flops(law))
     with _figure(path, (6.4, 4.2)) as figure:
         axes = figure.subplots()
-        axes.plot(table.flops, table.loss, "o", ms=3.5, color=GREY, mew=0, label="runs")
+        _dots(axes, table.flops, table.loss)
         shown = [table.loss]
         if fit.extrapolation is not None:
             shown += _extrapolation(axes, fit, _reach(table, law))
         _marked(axes, law)
-        axes.set(xscale="log", xlabel="training FLOPs", ylabel="validation loss", title=_title("Loss against compute", law))
+        _room(axes, table.flops)
+        axes.set_title(_title("Loss against compute", law))
+        axes.set(xscale="log", xlabel="training FLOPs", ylabel="validation loss")
         axes.legend(loc="lower left")
-        _plain_log(axes, axes.yaxis, np.concatenate(shown))
+        _plain_log(axes, np.concatenate(shown))
 
 
 def plot_allocation(table: Table, law: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -96,14 +97,15 @@ def plot_allocation(table: Table, law: Mapping[str, Any], path: str | os.PathLik
     fit = _fit(table, _heldout_flops(law))
     with _figure(path, (8.4, 3.2)) as figure:
         both = figure.subplots(1, 2)
-        for i, (axes, key, name) in enumerate(zip(both, ("params", "tokens"), ("active parameters", "tokens"))):
-            axes.plot(table.flops, getattr(table, key), "o", ms=3.5, color=GREY, mew=0, label="runs")
+        for i, (key, name) in enumerate((("params", "active parameters"), ("tokens", "tokens"))):
+            axes = both[i]
+            _dots(axes, table.flops, getattr(table, key))
             if fit.optimum(1.0) is not None:
                 _allocation(axes, fit, _reach(table, law), i)
             _optima(axes, law, key)
-            title = f"Best {name}{_exponent(law, 'ab'[i])}"
-            axes.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel=name, title=title)
-            axes.margins(x=0.08)
+            _room(axes, table.flops)
+            axes.set_title(f"Best {name}{_exponent(law, 'ab'[i])}")
+            axes.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel=name)
         figure.legend(*both[0].get_legend_handles_labels(), loc="outside right upper")
 
 
@@ -125,8 +127,16 @@ def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Iterator
         figure.savefig(path, format="png")
 
 
+def _dots(axes: Axes, x: np.ndarray, y: np.ndarray, color: Any = GREY, label: str = "runs") -> None:
+    axes.plot(x, y, "o", ms=4, color=color, mew=0, label=label)
+
+
+def _diamonds(axes: Axes, x: np.ndarray, y: np.ndarray, face: str, label: str) -> None:
+    axes.plot(x, y, "D", ms=5.5, mfc=face, mec=RED, mew=1.2, lw=0, zorder=4, label=label)
+
+
 def _budget(axes: Axes, table: Table, one: Slice, shade: Sequence[float]) -> None:
-    axes.plot(table.params[one.rows], table.loss[one.rows], "o", ms=4, color=shade, mew=0, label=f"{one.flops:.2g}")
+    _dots(axes, table.params[one.rows], table.loss[one.rows], shade, f"{one.flops:.2g}")
     if one.parabola is not None:
         near = np.log(table.params[one.parabola.rows])
         log_params = np.linspace(near.min(), near.max(), 100)
@@ -136,33 +146,38 @@ def _budget(axes: Axes, table: Table, one: Slice, shade: Sequence[float]) -> Non
 def _extrapolation(axes: Axes, fit: Law, log_flops: Float[np.ndarray, " points"]) -> list[np.ndarray]:
     at = fit.extrapolation.predict(log_flops)
     low, high = np.exp(at.interval95())
-    beyond = log_flops >= np.log(fit.table.flops.max())
-    axes.fill_between(np.exp(log_flops), low, high, color=BLUE, alpha=0.15, lw=0, label="95 % prediction interval")
-    axes.plot(np.exp(log_flops[~beyond]), np.exp(at.mean[~beyond]), color=BLUE, label="law")
-    axes.plot(np.exp(log_flops[beyond]), np.exp(at.mean[beyond]), "--", color=BLUE)
+    flops, loss = np.exp(log_flops), np.exp(at.mean)
+    _band(axes, flops, low, high, "95 % prediction interval")
+    inside = log_flops <= fit.extrapolation.last
+    axes.plot(flops[inside], loss[inside], color=BLUE, label="law")
+    axes.plot(flops[~inside], loss[~inside], "--", color=BLUE)
     if len(fit.frontier.x):
         best = np.exp(fit.frontier.x), np.exp(fit.frontier.y[0])
         axes.plot(*best, "o", ms=5, mfc="white", mec=BLUE, mew=1.4, label="best of a budget")
     return [low, high]
 
 
+def _band(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, label: str) -> None:
+    axes.fill_between(x, low, high, color=BLUE, alpha=0.15, lw=0, label=label)
+
+
 def _marked(axes: Axes, law: Mapping[str, Any]) -> None:
     for i, one in enumerate(law["predictions"]):
         ends = [[one["loss"] - one["loss_pi95"][0]], [one["loss_pi95"][1] - one["loss"]]]
-        label = "predicted" if i == 0 else None
-        axes.errorbar(one["flops"], one["loss"], ends, fmt="s", ms=4, color=BLUE, capsize=3, lw=1, label=label)
+        bar = axes.errorbar(one["flops"], one["loss"], ends, fmt="s", ms=4, color=BLUE, capsize=3, lw=1)
+        bar.set_label("predicted" if i == 0 else "")
     heldout = law.get("heldout")
     if heldout and heldout["loss_measured"] is not None:
         label = f"held out: {heldout['loss_measured']:.3g}, predicted {heldout['loss_predicted']:.3g}"
         point = heldout["flops"], heldout["loss_measured"]
-        axes.plot(*point, "*", ms=13, color=RED, mec="white", mew=0.6, zorder=5, label=label)
+        axes.plot(*point, "*", ms=13, color=RED, mec="white", mew=0.6, lw=0, zorder=5, label=label)
 
 
 def _allocation(axes: Axes, fit: Law, log_flops: Float[np.ndarray, " points"], column: int) -> None:
     optima = [fit.optimum(float(np.exp(x))) for x in log_flops]
-    bands = np.exp([interval95(draws[:, column]) for _, draws in optima])
+    low, high = np.exp([interval95(draws[:, column]) for _, draws in optima]).T
     flops = np.exp(log_flops)
-    axes.fill_between(flops, *bands.T, color=BLUE, alpha=0.15, lw=0, label="95 % interval")
+    _band(axes, flops, low, high, "95 % interval")
     axes.plot(flops, np.exp([best[column] for best, _ in optima]), color=BLUE, label="law")
 
 
@@ -170,12 +185,11 @@ def _optima(axes: Axes, law: Mapping[str, Any], key: str) -> None:
     for flagged, face, label in ((False, RED, "best of a budget"), (True, "white", "the same, flagged")):
         found = [v for v in law["methods"]["isoflop"]["vertices"] if bool(set(v["flags"]) - NOTES) == flagged]
         if found:
-            values = [v["flops"] for v in found], [v[key] for v in found]
-            axes.plot(*values, "D", ms=5, mfc=face, mec=RED, mew=1.2, lw=0, label=label)
+            _diamonds(axes, [v["flops"] for v in found], [v[key] for v in found], face, label)
     targets = [one for one in law["predictions"] if one[key] is not None]
     if targets:
         values = [one["flops"] for one in targets], [one[key] for one in targets]
-        axes.plot(*values, "s", ms=4, color=BLUE, label="predicted")
+        axes.plot(*values, "s", ms=4, lw=0, color=BLUE, label="predicted")
 
 
 def _exponent(law: Mapping[str, Any], name: str) -> str:
@@ -195,15 +209,21 @@ def _reach(table: Table, law: Mapping[str, Any]) -> Float[np.ndarray, " points"]
 
 
 def _title(what: str, law: Mapping[str, Any]) -> str:
-    return what if law["status"] != "refused" else f"{what} (no law: {', '.join(law['flags'])})"
+    return what if law["status"] != "refused" else f"{what} (no law could be fitted)"
 
 
-def _plain_log(axes: Axes, axis: Axis, shown: Float[np.ndarray, " values"]) -> None:
-    """A log axis with plain numbers: a loss spans less than a decade or two."""
-    if not (shown > 0).all():
+def _room(axes: Axes, flops: Float[np.ndarray, " runs"]) -> None:
+    """A single budget has no extent of its own."""
+    if len(flops) and np.ptp(np.log(flops)) < SAME_BUDGET:
+        axes.set_xlim(flops.min() / 12, flops.max() * 12)
+
+
+def _plain_log(axes: Axes, shown: Float[np.ndarray, " values"]) -> None:
+    """A log y axis with plain numbers: a loss spans less than a decade or two."""
+    if not len(shown) or not (shown > 0).all():
         return
     axes.set_yscale("log")
     axes.set_ylim(shown.min() * 0.95, shown.max() * 1.05)
-    axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")

@@ -3,6 +3,7 @@
 """All methods fitted to one table, checked by holding budgets out, and the predictions they support."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from dit_jax.law.slices import Noise, slices
 from dit_jax.law.table import Table
 
 BINS = 5  # of compute, where runs do not share budgets
+SURPRISE = 1 / 6  # half the frontier's: every run on either axis has borne the surface out
 FEWEST_BUDGETS = 3  # for a frontier to be held out against
 
 
@@ -67,7 +69,8 @@ class Law:
 
     def _flat(self, params: float | None) -> list[float] | None:
         """Sizes whose loss exceeds the best by less than one seed's noise, on the parabolas so far."""
-        bends = [one.parabola.coefficients[2] / np.exp(one.vertex[2]) for one in self.isoflop.vertices if one.parabola]
+        found = [one for one in self.isoflop.vertices if one.parabola is not None]
+        bends = [one.parabola.coefficients[2] / np.exp(one.vertex[2]) for one in found]
         if params is None or not bends:
             return None
         reach = float(np.sqrt(self.noise.seed / np.median(bends)))
@@ -108,7 +111,8 @@ def _extrapolation(law: Law, seed: int) -> Extrapolation | None:
     if surface is None or (fitted and law.parametric.status != "ok"):
         return frontier.extrapolation() if fitted else None
     errors = _surface_errors(law, seed)
-    candidate = Candidate("parametric", lambda targets: _surface_spread(law.parametric, targets), errors)
+    spread = functools.partial(_surface_spread, law.parametric)
+    candidate = Candidate("parametric", SURPRISE, spread, errors)
     if fitted:
         alone = frontier.extrapolation()
         both = (*alone.candidates, candidate)
@@ -120,10 +124,10 @@ def _extrapolation(law: Law, seed: int) -> Extrapolation | None:
 
 
 def _surface_spread(parametric: Parametric, targets: Float[np.ndarray, " targets"]) -> Spread:
-    losses = [
-        [surface.optimum(float(np.exp(x)))[1] for x in targets] for surface in (parametric.best, parametric.draws)
-    ]
-    best, draws = (np.stack(columns, 1) for columns in losses)
+    best, draws = (
+        np.stack([surface.optimum(float(np.exp(x)))[1] for x in targets], 1)
+        for surface in (parametric.best, parametric.draws)
+    )
     return Spread.of(best[0], draws)
 
 
@@ -147,7 +151,7 @@ def _surface_errors(law: Law, seed: int) -> Errors:
 
 
 def _groups(law: Law) -> tuple[Float[np.ndarray, " groups"], list[Int[np.ndarray, " runs"]]]:
-    """Log FLOPs and runs by budget, those near the best; by quantiles of compute where no budget is shared."""
+    """Log FLOPs and runs by budget, those near the best; quantiles of compute for want of budgets."""
     near = [one for one in law.isoflop.vertices if one.parabola is not None]
     if len(near) >= FEWEST_BUDGETS:
         return np.log([one.flops for one in near]), [one.parabola.rows for one in near]

@@ -8,7 +8,7 @@ import difflib
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -52,13 +52,13 @@ class Table:
     def __len__(self) -> int:
         return len(self.loss)
 
-    def select(self, keep: Bool[np.ndarray, " runs"]) -> Self:
+    def select(self, keep: Bool[np.ndarray, " runs"]) -> "Table":
         """The runs where `keep` holds, with the same notes."""
         columns = {name: _kept(getattr(self, name), keep) for name in (*REQUIRED, "row", *OPTIONAL)}
         return dataclasses.replace(self, **columns)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Self:
+    def from_rows(cls, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> "Table":
         """Audits numbered rows of numbers and text into a table.
 
         Args:
@@ -78,13 +78,13 @@ class Table:
         table = cls(row=np.array([n for n, _ in finished], int), dropped=tuple(dropped), **columns)
         return table._without_nonfinite()._without_duplicates()._noted()
 
-    def _drop(self, keep: Bool[np.ndarray, " runs"], reasons: Sequence[tuple[int, str]], flag: str) -> Self:
+    def _drop(self, keep: Bool[np.ndarray, " runs"], reasons: Sequence[tuple[int, str]], flag: str) -> "Table":
         if keep.all():
             return self
         dropped = tuple(sorted((*self.dropped, *reasons)))
         return dataclasses.replace(self.select(keep), dropped=dropped, flags=(*self.flags, flag))
 
-    def _without_nonfinite(self) -> Self:
+    def _without_nonfinite(self) -> "Table":
         bad = {name: ~np.isfinite(getattr(self, name)) for name in REQUIRED}
         for name in REQUIRED[:3]:
             bad[name] |= ~(getattr(self, name) > 0)
@@ -95,7 +95,7 @@ class Table:
         ]
         return self._drop(~np.any(list(bad.values()), axis=0), reasons, "nonfinite_rows_dropped")
 
-    def _without_duplicates(self) -> Self:
+    def _without_duplicates(self) -> "Table":
         first: dict[tuple[float, ...], int] = {}
         keep, reasons = np.ones(len(self), bool), []
         seeds = np.zeros(len(self)) if self.seed is None else np.nan_to_num(self.seed, nan=-1.0)
@@ -106,7 +106,7 @@ class Table:
             first.setdefault(key, int(self.row[i]))
         return self._drop(keep, reasons, "duplicates_merged")
 
-    def _noted(self) -> Self:
+    def _noted(self) -> "Table":
         found = {
             "nonpositive_loss": np.any(self.loss <= 0),
             "no_variation": len(self) > 1 and np.ptp(self.loss) == 0,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from dit_jax.arrays import DType
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import apply_rope
@@ -62,7 +63,7 @@ class Attention(nnx.Module):
         rngs: nnx.Rngs,
         context_width: int | None = None,
         out_scale: float = 1.0,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DType = jnp.float32,
     ):
         check_heads(width, num_heads)
         context_width = width if context_width is None else context_width

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dit_jax.arrays import DType
+
 
 class Dense(nnx.Module):
     """`x @ kernel + bias` over the last axis, in `dtype`, with float32 parameters.
@@ -30,7 +32,7 @@ class Dense(nnx.Module):
         rngs: nnx.Rngs,
         use_bias: bool = True,
         scale: float = 1.0,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DType = jnp.float32,
     ):
         init = (
             nnx.initializers.variance_scaling(scale, "fan_in", "normal") if scale else nnx.initializers.zeros

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dit_jax.arrays import DType
 from dit_jax.layers.dense import Dense
 
 
@@ -20,7 +21,7 @@ class MLP(nnx.Module):
       dtype: of the computation.
     """
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, dtype: DType = jnp.float32):
         self.up = Dense(width, hidden, rngs=rngs, dtype=dtype)
         self.down = Dense(hidden, width, rngs=rngs, dtype=dtype)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees of a sweep: a live bar on a terminal, plain lines in a log, a table at the end."""
 
+import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -119,3 +120,32 @@ def _cells(row: dict[str, Any], best: float | None) -> list[str]:
         f"{row['seconds']:.0f}",
     ]
     return [*size, *numbers, mark]
+
+
+def verdict(result: dict[str, Any]) -> list[str]:
+    """What came of a sweep, in words; `result` is from `Sweep.run`."""
+    law, row = result["law"], result["heldout_row"]
+    held = law["heldout"]
+    low, high = held["loss_pi95"]
+    where = "inside" if low <= held["loss_measured"] <= high else "OUTSIDE"
+    lines = [
+        f"held-out budget {held['flops']:.3g} FLOPs: predicted loss {held['loss_predicted']:.4f} "
+        f"(95 % {low:.4f} to {high:.4f}), measured {held['loss_measured']:.4f}: {where} the interval",
+        f"text: without it the loss is higher by {row['text_gap']:.4f} ± {row['text_gap_se']:.4f} (se), "
+        f"{row['text_gap'] / row['text_gap_se']:.0f} standard errors",
+    ]
+    if colours := result["scores"].get("colours_exact"):
+        real = result["scores"]["colours_exact_real"]["score"]
+        lines.append(
+            f"samples show exactly their captions' colours in {colours['score']:.0%} "
+            f"± {colours['score_se']:.0%} (se) of clips; under shuffled captions in {colours['floor']:.0%}, "
+            f"real clips in {real:.0%}"
+        )
+    return [*lines, f"law: {law['status']}" + (f" ({', '.join(law['flags'])})" if law["flags"] else "")]
+
+
+def paths(folder: pathlib.Path, result: dict[str, Any]) -> list[str]:
+    """Where everything is."""
+    shown = {"law": "law.json", "record": "records.jsonl", "plots": "plots", "samples": "samples"}
+    shown["checkpoint"] = f"trials/{result['heldout_row']['trial']}/checkpoints"
+    return [f"{name:<10} {folder / path}" for name, path in shown.items()]

@@ -7,6 +7,8 @@ import math
 
 from ml_collections import ConfigDict
 
+from dit_jax.layers.attention import check_heads
+
 ASPECT = 16  # width over depth
 HEAD_DIM = 16
 REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
@@ -17,19 +19,21 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
 
     Depth is `width / 16` (at least 2), heads are 16 wide (one head below 32), the text encoder has the
     backbone's width, and the learning rate is `config.optimizer.lr` at width 32, falling with the root of
-    the width.
+    the width. A depth or number of heads that is not 0 in the config is kept as it is.
 
     Args:
       config: of the sweep; left as it is.
       width: even.
 
     Raises:
-      ValueError: no heads of even width fill `width`.
+      ValueError: no heads of even width fill `width`, or the config sets a width of its own.
     """
-    if width < 6 or width % 2 or (width > HEAD_DIM and width % max(1, width // HEAD_DIM)):
-        raise ValueError(f"width={width} is not on the ladder: choose 8, 12, 16, 24 or a multiple of 16")
+    if config.backbone.width:
+        raise ValueError(f"config.backbone.width={config.backbone.width}: in a sweep use config.sweep.widths")
+    num_heads = config.backbone.num_heads or max(1, width // HEAD_DIM)
+    depth = config.backbone.depth or max(2, round(width / ASPECT))
+    check_heads(width, num_heads)
     rung = copy.deepcopy(config)
-    num_heads, depth = max(1, width // HEAD_DIM), max(2, round(width / ASPECT))
     rung.backbone.update(width=width, depth=depth, num_heads=num_heads, text_width=width)
     rung.backbone.unroll = min(depth, rung.backbone.unroll)
     rung.text.update(width=width, num_heads=num_heads)

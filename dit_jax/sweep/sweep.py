@@ -59,7 +59,7 @@ class Sweep:
         """Does whatever of the sweep is not done yet.
 
         Returns:
-          `law` (the document), `rows` and `scores`.
+          `law` (the document), `heldout_row` (of the record) and `scores` (of the samples).
 
         Raises:
           LawRefused: no law could be fitted; the trials and `law.json` are there all the same.
@@ -77,7 +77,7 @@ class Sweep:
                 law = self._fit(heldout_measured=True)
                 scores = self._samples(engine, heldout)
         self._plot(law)
-        return {"law": law, "rows": self.rows, "scores": scores}
+        return {"law": law, "heldout_row": self._best(heldout), "scores": scores}
 
     def _trial_base(self) -> ConfigDict:
         """A trial's config, but for what its place in the grid sets."""
@@ -143,7 +143,7 @@ class Sweep:
                 "trial",
                 {
                     "config": run.to_dict(),
-                    "folder": str(self.trial_folder(run)),
+                    "folder": str(self.folder / "trials" / run.trial),
                     "record": str(self.folder / RECORD),
                     "role": role,
                 },
@@ -154,10 +154,6 @@ class Sweep:
         ]
         before = sum(task.weight for task in tasks if task.name in done)
         self._do(engine, title, [task for task in tasks if task.name not in done], before)
-
-    def trial_folder(self, run: ConfigDict) -> pathlib.Path:
-        """Where a trial's config and checkpoints are."""
-        return self.folder / "trials" / run.trial
 
     @property
     def heldout_flops(self) -> float:
@@ -196,14 +192,23 @@ class Sweep:
         path = self.folder / "samples" / "scores.json"
         if path.exists():
             return json.loads(path.read_text())
-        finished = {row["trial"]: row["loss"] for row in self.rows if row["status"] == "finished"}
-        best = min((run for run in heldout if run.trial in finished), key=lambda run: finished[run.trial])
+        best = self._best(heldout)["trial"]
         arguments = {
             "config": self.config.to_dict(),
             "folder": str(self.folder),
-            "run_folder": str(self.trial_folder(best)),
+            "run_folder": str(self.folder / "trials" / best),
         }
         return self._do(engine, "samples", [Task("samples", "samples", arguments)])[0]
+
+    def _best(self, trials: Sequence[ConfigDict]) -> dict[str, Any]:
+        """The row of the finished trial of least loss."""
+        names = {run.trial for run in trials}
+        rows = [row for row in self.rows if row["trial"] in names and row["status"] == "finished"]
+        if not rows:
+            raise RuntimeError(
+                f"no trial of {', '.join(sorted(names))} finished: see {self.folder / 'workers'}"
+            )
+        return min(rows, key=lambda row: row["loss"])
 
     def _plot(self, law: dict[str, Any]) -> None:
         from dit_jax.law.plot import plot_all  # matplotlib takes a second to import
@@ -218,13 +223,3 @@ def _difference(a: Any, b: Any, prefix: str = "") -> str:
         return prefix
     key = next(key for key in sorted({*a, *b}) if a.get(key) != b.get(key))
     return _difference(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else key)
-
-
-def best_rows(rows: Sequence[dict[str, Any]]) -> dict[float, dict[str, Any]]:
-    """The finished run of least loss on each budget."""
-    best: dict[float, dict[str, Any]] = {}
-    for row in rows:
-        held = best.get(row["budget_flops"])
-        if row["status"] == "finished" and (held is None or row["loss"] < held["loss"]):
-            best[row["budget_flops"]] = row
-    return best

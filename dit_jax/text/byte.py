@@ -74,7 +74,7 @@ class TextBlock(nnx.Module):
         self.attention = Attention(config.width, config.num_heads, rngs=rngs)
         self.mlp = MLP(config.width, 4 * config.width, rngs=rngs)
 
-    def __call__(self, x: TextTokens, mask: TextMask, rotation: Float[Array, "2 L half"]) -> TextTokens:
+    def __call__(self, x: TextTokens, mask: TextMask, rotation: Float[Array, "2 M half"]) -> TextTokens:
         x = x + self.attention(layer_norm(x), rotation=rotation, mask=mask[:, None, :])
         return x + self.mlp(layer_norm(x))
 

@@ -76,13 +76,18 @@ def bad(value):
         (bad(np.full((3, 4, 4, 2), 1e6)), {}, "beyond float16"),
         (bad(np.full((3, 4, 4, 2), np.nan)), {}, "bad: latents reach nan"),
         (elements(0), {}, "no latents to write"),
-        (elements(2), {"mean": 0}, "metadata has 'mean'"),
+        (elements(1), {"mean": 0}, "metadata has 'mean'"),
     ],
 )
 def test_a_set_that_fails_leaves_nothing(tmp_path, source, metadata, message):
     with pytest.raises(ValueError, match=message):
         write_latents(tmp_path / "set", source, metadata)
     assert not list(tmp_path.iterdir())
+
+
+def test_metadata_that_is_not_json_is_refused_before_the_work(tmp_path):
+    with pytest.raises(TypeError):
+        write_latents(tmp_path / "set", elements(1), {"autoencoder": object()})
 
 
 def test_an_existing_set_is_kept(tmp_path):

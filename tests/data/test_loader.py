@@ -191,12 +191,16 @@ def test_a_failure_does_not_lose_the_place(threads):
 
 
 def test_closing_ends_threads():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     batches = loader(num_threads=2)
     whole, _ = take(loader(), 4)
     np.testing.assert_array_equal(take(batches, 2)[0], whole[:2])
-    assert threading.active_count() > before
+    started = set(threading.enumerate()) - before
+    assert started
     batches.close()
+    for thread in started:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
     np.testing.assert_array_equal(take(batches, 2)[0], whole[2:])  # and it goes on where it was
     batches.close()
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from video_files import frame_numbers, levels, noise, write, write_sound
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
 from dit_jax.data.known_world_tfds import KnownWorldTfdsConfig
 from dit_jax.data.sources import FolderConfig, FolderSource, TFDSConfig, TFDSSource
-
-CLIPS = Path(__file__).resolve().parents[2] / "../shared/clips"
 
 
 @pytest.fixture
@@ -142,10 +139,9 @@ def test_config_is_checked(wrong):
         config("x", **wrong)
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not beside the repository")
-def test_real_clips():
+def test_real_clips(shared):
     source = FolderSource(
-        FolderConfig(str(CLIPS), num_frames=9, height=32, width=32, fps=8, stride_seconds=0.25)
+        FolderConfig(str(shared / "clips"), num_frames=9, height=32, width=32, fps=8.0, stride_seconds=0.25)
     )
     files = {source[k].key.split("#")[0] for k in range(len(source))}
     assert files == {"bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"}
@@ -194,7 +190,7 @@ class GrayVideos(tfds.core.GeneratorBasedBuilder):
 
 def test_any_set_of_tfds(tmp_path):
     GrayVideos(data_dir=tmp_path, file_format="array_record").download_and_prepare()
-    source = TFDSSource(TFDSConfig("gray_videos", "train", str(tmp_path), fps=10))
+    source = TFDSSource(TFDSConfig("gray_videos", "train", str(tmp_path), fps=10.0))
     assert (source[1].video.shape, source[1].video.dtype, source[1].fps) == ((5, 8, 8, 3), np.uint8, 10)
     assert {source[k].captions["dense"] for k in range(3)} == {"shade 0", "shade 1", "shade 2"}
     assert len({source[k].key for k in range(3)}) == 3

@@ -52,7 +52,7 @@ def test_clip_and_latents():
 
 
 def test_levels_are_drawn_by_their_weights():
-    transform = ToElement({"tag": 1, "short": 0, "dense": 3}, codes)
+    transform = ToElement({"tag": 1.0, "short": 0.0, "dense": 3.0}, codes)
     rng = np.random.default_rng(0)
     drawn = [chr(transform.random_map(clip(CAPTIONS), rng)["text_ids"][0]) for _ in range(4000)]
     counts = collections.Counter(drawn)
@@ -61,7 +61,7 @@ def test_levels_are_drawn_by_their_weights():
 
 
 def test_the_draw_is_the_generators():
-    transform = pickle.loads(pickle.dumps(ToElement({"tag": 1, "short": 1, "dense": 1}, codes)))
+    transform = pickle.loads(pickle.dumps(ToElement({"tag": 1.0, "short": 1.0, "dense": 1.0}, codes)))
     draws = [
         [transform.random_map(clip(CAPTIONS), np.random.default_rng(s))["text_ids"][0] for s in range(50)]
         for _ in range(2)

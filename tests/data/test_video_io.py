@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import os
 import pickle
-from pathlib import Path
 
 import av
 import numpy as np
@@ -13,9 +13,7 @@ from dit_jax.data.video_decode import decode
 from dit_jax.data.video_header import VideoError
 from dit_jax.data.video_io import probe, read_video, write_film_strip, write_video
 
-CLIPS = Path(__file__).resolve().parents[2] / "../shared/clips"
 SIZE = {"height": 32, "width": 48}
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not beside the repository")
 
 
 @pytest.mark.parametrize(
@@ -58,16 +56,21 @@ def test_a_window_is_a_slice_of_the_whole(tmp_path, name):
 def test_frames_are_picked_by_time(tmp_path):
     """Variable frame rate: a frame stays on screen until the next one's time."""
     path = write(tmp_path / "vfr.mkv", levels(6), milliseconds=[0, 40, 80, 500, 510, 1000])
-    assert frame_numbers(read_video(path, num_frames=10, **SIZE, fps=10)) == [0, 2, 2, 2, 2, 3, 4, 4, 4, 4]
-    assert frame_numbers(read_video(path, num_frames=3, **SIZE, fps=10, start_seconds=0.45)) == [2, 4, 4]
-    assert frame_numbers(read_video(path, num_frames=4, **SIZE, fps=100, start_seconds=0.49)) == [2, 3, 4, 4]
+    assert frame_numbers(read_video(path, num_frames=10, **SIZE, fps=10.0)) == [0, 2, 2, 2, 2, 3, 4, 4, 4, 4]
+    assert frame_numbers(read_video(path, num_frames=3, **SIZE, fps=10.0, start_seconds=0.45)) == [2, 4, 4]
+    assert frame_numbers(read_video(path, num_frames=4, **SIZE, fps=100.0, start_seconds=0.49)) == [
+        2,
+        3,
+        4,
+        4,
+    ]
 
 
 def test_a_lower_rate_takes_more_time(tmp_path):
     path = write(tmp_path / "a.mp4", levels(30))
-    assert frame_numbers(read_video(path, num_frames=6, **SIZE, fps=5)) == [0, 5, 10, 15, 20, 25]
+    assert frame_numbers(read_video(path, num_frames=6, **SIZE, fps=5.0)) == [0, 5, 10, 15, 20, 25]
     with pytest.raises(VideoError, match=r"a.mp4: it ends at 1.2 seconds, before 7 frames at 5 fps$"):
-        read_video(path, num_frames=7, **SIZE, fps=5)
+        read_video(path, num_frames=7, **SIZE, fps=5.0)
     with pytest.raises(VideoError, match="before 2 frames"):
         read_video(path, num_frames=2, **SIZE, start_seconds=29 / 25)
 
@@ -139,7 +142,7 @@ def test_what_is_written_is_read_back(tmp_path, height, width):
 
 @pytest.mark.parametrize("colour", [(220, 20, 20), (20, 220, 20), (20, 20, 220), (230, 230, 30)])
 def test_colours_survive(tmp_path, colour):
-    write_video(tmp_path / "c.mp4", np.broadcast_to(np.array(colour, np.uint8), (3, 32, 48, 3)), 8)
+    write_video(tmp_path / "c.mp4", np.broadcast_to(np.array(colour, np.uint8), (3, 32, 48, 3)), 8.0)
     video = read_video(tmp_path / "c.mp4", num_frames=3, **SIZE)
     assert np.abs(video.astype(int) - colour).max() <= 4
 
@@ -147,10 +150,10 @@ def test_colours_survive(tmp_path, colour):
 @pytest.mark.parametrize(
     ("video", "fps", "message"),
     [
-        (np.zeros((2, 8, 8, 3), np.float32), 8, "float32"),
-        (np.zeros((8, 8, 3), np.uint8), 8, "T,H,W,3"),
-        (np.zeros((0, 8, 8, 3), np.uint8), 8, "with frames"),
-        (np.zeros((2, 8, 8, 3), np.uint8), 0, "above 0"),
+        (np.zeros((2, 8, 8, 3), np.float32), 8.0, "float32"),
+        (np.zeros((8, 8, 3), np.uint8), 8.0, "T,H,W,3"),
+        (np.zeros((0, 8, 8, 3), np.uint8), 8.0, "with frames"),
+        (np.zeros((2, 8, 8, 3), np.uint8), 0.0, "above 0"),
     ],
 )
 def test_write_refuses(tmp_path, video, fps, message):
@@ -218,6 +221,7 @@ def _hls(path):
         lambda path: path.write_text("not a video\n" * 100),
         lambda path: path.write_bytes(np.random.default_rng(0).bytes(20000)),
         lambda path: path.mkdir(),
+        lambda path: os.mkfifo(path),
         lambda path: None,
     ],
     ids=lambda make: make.__name__,
@@ -268,8 +272,8 @@ def test_a_needle_of_a_picture_is_refused(tmp_path):
 
 def test_decoding_keeps_to_its_memory(tmp_path):
     path = write(tmp_path / "a.mp4", levels(30))
-    assert len(decode(path, **SIZE, max_bytes=30 * 32 * 48 * 3).images) == 30
-    checked = decode(path, **SIZE, max_bytes=30 * 32 * 48 * 3 - 1)
+    assert len(decode(path, **SIZE, max_bytes=30 * 32 * 48 * 3.0).images) == 30
+    checked = decode(path, **SIZE, max_bytes=30 * 32 * 48 * 3 - 1.0)
     assert checked.images == []
     assert len(checked.times) == 30
 
@@ -293,7 +297,6 @@ def test_film_strip(tmp_path):
         write_film_strip(tmp_path / "strip.png", clips, ["one"])
 
 
-@needs_clips
 @pytest.mark.parametrize(
     ("name", "size", "rotation"),
     [
@@ -304,22 +307,28 @@ def test_film_strip(tmp_path):
         ("video_270.mov", (568, 320), 90),
     ],
 )
-def test_real_clips(name, size, rotation):
-    info = probe(CLIPS / name)
+def test_real_clips(shared, name, size, rotation):
+    info = probe(shared / "clips" / name)
     assert ((info.height, info.width), info.rotation) == (size, rotation)
-    video = read_video(CLIPS / name, num_frames=3, height=40, width=40)
+    video = read_video(shared / "clips" / name, num_frames=3, height=40, width=40)
     assert video.std() > 20
 
 
-@needs_clips
-def test_the_corrupted_clip_is_refused():
+def test_the_corrupted_clip_is_refused(shared):
     with pytest.raises(VideoError, match=r"corrupted\.mp4: "):
-        decode(CLIPS / "corrupted.mp4", **SIZE)
+        decode(shared / "clips" / "corrupted.mp4", **SIZE)
 
 
-@needs_clips
-def test_out_of_order_timestamps():
-    video = read_video(CLIPS / "unordered.mov", num_frames=4, height=50, width=50)
-    decoded = decode(CLIPS / "unordered.mov", height=50, width=50)
+def test_out_of_order_timestamps(shared):
+    video = read_video(shared / "clips" / "unordered.mov", num_frames=4, height=50, width=50)
+    decoded = decode(shared / "clips" / "unordered.mov", height=50, width=50)
     assert (np.diff(decoded.times) > 0).all()
     np.testing.assert_array_equal(video, np.stack(decoded.images))
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    """Pixels twice as wide as high: a square on screen is half as wide as high in the file."""
+    bars = np.repeat(np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8), 16, axis=0)
+    path = write(tmp_path / "wide.mp4", np.broadcast_to(bars, (3, 32, 48, 3)), pixel_aspect=2, crf=1)
+    square = read_video(path, num_frames=1, height=32, width=32)[0]
+    assert np.abs(square[:, 2:-2].astype(int) - (0, 200, 0)).max() <= 4

@@ -27,7 +27,16 @@ def noise(num_frames, height=64, width=96, seed=0):
 
 
 def write(
-    path, images, *, milliseconds=None, fps=25, codec="libx264", pix_fmt="yuv420p", matrix=None, **options
+    path,
+    images,
+    *,
+    milliseconds=None,
+    fps=25,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    matrix=None,
+    pixel_aspect=1,
+    **options,
 ):
     """Encodes `images`; with `milliseconds`, each is shown at its own time."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
@@ -35,6 +44,7 @@ def write(
         stream.height, stream.width, stream.pix_fmt = *images.shape[1:3], pix_fmt
         if milliseconds is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel_aspect)
         if pix_fmt == "gray":
             stream.codec_context.color_range = av.video.reformatter.ColorRange.JPEG
         if matrix is not None:

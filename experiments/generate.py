@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts to mp4, from a run's checkpoint; with --task and --given, from parts of a video too.
+
+python -m experiments.generate --run=runs/quickstart/trials/TRIAL --out=samples \
+    --prompt="A large red circle moves steadily right from the left side of a dark background."
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+from rich.console import Console
+
+from dit_jax import build
+from dit_jax.data.video_io import read_video, write_film_strip, write_video
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.generate import load
+from experiments.cli import run
+
+RUN = flags.DEFINE_string("run", None, "folder of a run", required=True)
+OUT = flags.DEFINE_string("out", "samples", "folder for 00.mp4, 01.mp4, ... and strip.png")
+PROMPT = flags.DEFINE_multi_string("prompt", None, "one clip for each; repeat the flag", required=True)
+SEED = flags.DEFINE_integer("seed", 0, "of the noise")
+STEPS = flags.DEFINE_integer("num_steps", None, "of the sampler; the run's own by default")
+GUIDANCE = flags.DEFINE_float("guidance_scale", None, "1 is none; the run's own by default")
+TASK = flags.DEFINE_string("task", "none", "what of --given is kept, such as image_to_video")
+GIVEN = flags.DEFINE_string("given", None, "a video file, for --task")
+
+
+def main() -> None:
+    model = load(RUN.value)
+    data = model.config.data
+    size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
+    chosen = {"num_steps": STEPS.value, "guidance_scale": GUIDANCE.value}
+    settings = model.config.sampler.to_dict() | {k: v for k, v in chosen.items() if v is not None}
+    sampler = build.construct(SamplerConfig, settings, "sampler")
+    given = None
+    if GIVEN.value:
+        given = np.stack([read_video(GIVEN.value, fps=data.fps, **size)] * len(PROMPT.value))
+    videos = model(PROMPT.value, seed=SEED.value, sampler=sampler, task=TASK.value, given=given)
+    out = pathlib.Path(OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    for index, video in enumerate(videos):
+        write_video(out / f"{index:02d}.mp4", video, data.fps or 8.0)
+    write_film_strip(out / "strip.png", list(videos), PROMPT.value, scale=2)
+    Console().print(f"written: {out} ({len(videos)} clips)", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""An isoFLOP sweep, its law, and the held-out budget that tests it.
+
+The same command goes on where an earlier one was stopped.
+
+python -m experiments.sweep --config=configs/quickstart.py --workdir=runs/sweep
+"""
+
+from absl import flags
+from rich.console import Console
+
+from dit_jax.law import LawRefused
+from dit_jax.sweep.display import paths, trial_table, verdict
+from dit_jax.sweep.sweep import Sweep
+from experiments.cli import define_config, run
+
+FLAGS = flags.FLAGS
+EXIT_CODES = {LawRefused: 3}
+CONFIG = define_config("quickstart.py")
+WORKDIR = flags.DEFINE_string("workdir", "runs/sweep", "folder for everything that comes out")
+
+
+def main() -> None:
+    sweep = Sweep(CONFIG.value, WORKDIR.value)
+    result = sweep.run()
+    console = Console()
+    console.print(trial_table(sweep.rows))
+    for line in (*verdict(result), *paths(sweep.folder, result)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run(main, EXIT_CODES)

@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""One run: a backbone, or (--config.autoencoder.train=True) first the autoencoder under it.
+
+python -m experiments.train --config=configs/known_world.py --workdir=runs/known_world
+"""
+
+import json
+import pathlib
+
+from absl import flags
+from rich.console import Console
+
+from dit_jax import build
+from dit_jax.record import append_record
+from dit_jax.run import run as train
+from dit_jax.sweep.display import Display
+from dit_jax.sweep.engine import Task
+from dit_jax.train_autoencoder import train_autoencoder
+from experiments.cli import define_config, run
+
+CONFIG = define_config("known_world.py")
+WORKDIR = flags.DEFINE_string("workdir", "runs/train", "folder for everything that comes out")
+ONLY_AUTOENCODER = flags.DEFINE_bool("autoencoder_only", False, "stop when the autoencoder is trained")
+
+
+def main() -> int:
+    config, folder, console = CONFIG.value, pathlib.Path(WORKDIR.value), Console()
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.autoencoder.train and not build.autoencoder_path(config, folder).exists():
+        scores = _watched(
+            "autoencoder", config.autoencoder.steps, lambda p: train_autoencoder(config, folder, p)
+        )
+        console.print(
+            f"autoencoder: {json.dumps(scores)}", f"written: {build.autoencoder_path(config, folder)}"
+        )
+    if ONLY_AUTOENCODER.value:
+        return 0
+    build.check(config, build.latent_shape(config, folder))
+    row = _watched("training", config.train.total_steps, lambda told: train(config, folder, told))
+    append_record(folder / "records.jsonl", row)
+    console.print(f"{row['status']}: loss {row['loss']} ± {row['loss_se']} after {row['flops']:.3g} FLOPs")
+    console.print(f"written: {folder / 'records.jsonl'}, {folder / 'checkpoints'}", soft_wrap=True)
+    return 0 if row["status"] == "finished" else 1
+
+
+def _watched(title, total_steps, work):
+    """Does `work` under a progress bar."""
+    task = Task(title, "", {}, weight=total_steps)
+    with Display(title, [task]) as display:
+        result = work(
+            lambda step, loss: display.update(
+                task, {"event": "progress", "done": step / total_steps, "detail": loss}
+            )
+        )
+        display.update(task, {"event": "done"})
+    return result
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes and types of every signature are checked in the tests, and only here."""
+
+import os
+import pathlib
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("dit_jax", "beartype.beartype")
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of public data that lies beside the repository on some machines."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("no folder `shared` beside the repository")
+    return path
