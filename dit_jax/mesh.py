@@ -12,7 +12,7 @@ import math
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 AXES = ("data", "fsdp", "model", "seq")
@@ -52,7 +52,9 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def parameter_spec(shape: tuple[int, ...], mesh: Mesh, min_size: int = MIN_SHARDED_SIZE) -> PartitionSpec:
+def parameter_spec(
+    shape: tuple[int, ...], mesh: Mesh | AbstractMesh, min_size: int = MIN_SHARDED_SIZE
+) -> PartitionSpec:
     """`fsdp` along the largest dim it divides, `model` along the largest of the others it divides.
 
     Arrays below `min_size` elements are replicated. The choice depends on the shape alone, so that the
@@ -74,7 +76,7 @@ def parameter_shardings(tree: PyTree, mesh: Mesh, min_size: int = MIN_SHARDED_SI
     return jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh, min_size)), tree)
 
 
-def batch_spec(shape: tuple[int, ...], mesh: Mesh, leading: int = 0) -> PartitionSpec:
+def batch_spec(shape: tuple[int, ...], mesh: Mesh | AbstractMesh, leading: int = 0) -> PartitionSpec:
     """Clips over `data` and `fsdp`, rows of latents or pixels (`B t h w c`) over `seq`.
 
     Args:

@@ -69,7 +69,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _unknown_key(error: Exception) -> Exception:
     """The config's complaint, with advice where it has none."""
-    text = str(error.args[0]).strip("\"'").replace("\\n", " ").replace("\n", " ")
+    text = str(error.args[0]).replace("\\n", " ").replace("\\", "").strip("\"'")
     advice = "" if "Did you mean" in text else ": the config file lists the valid ones"
     return ValueError(f"unknown config key {text}{advice}")
 

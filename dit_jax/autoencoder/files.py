@@ -36,7 +36,8 @@ def save_autoencoder(
     """
     if np.dtype(dtype) not in map(np.dtype, _DTYPES.values()):
         raise ValueError(f"dtype {np.dtype(dtype).name} is not kept: use float32 or float16")
-    leaves = {name: np.asarray(leaf[...], dtype) for name, leaf in _parameters(model).items()}
+    with np.errstate(over="ignore"):  # refused below, with its name
+        leaves = {name: np.asarray(leaf[...], dtype) for name, leaf in _parameters(model).items()}
     leaves |= {f"latents.{name}": np.asarray(getattr(stats, name), np.float32) for name in ("mean", "std")}
     for name, leaf in leaves.items():
         if not np.isfinite(leaf).all():
@@ -55,14 +56,14 @@ def load_autoencoder(path: str | os.PathLike) -> tuple[Autoencoder, LatentStats]
 
     Raises:
       ValueError: one line that names the file and the leaf: not safetensors, no valid config, a leaf missing
-        or unknown, or one of another shape or dtype.
+        or unknown, of another shape or dtype, or not finite.
     """
     try:
         with safe_open(path, "numpy") as file:
             config = _read_config(file.metadata())
             expected = _expected(config)
             _check(file, expected)
-            leaves = {name: file.get_tensor(name).astype(np.float32) for name in expected}
+            leaves = {name: _read_leaf(file, name) for name in expected}
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     stats = LatentStats(leaves.pop("latents.mean"), leaves.pop("latents.std"))
@@ -77,11 +78,13 @@ def _parameters(model: Autoencoder) -> dict[str, nnx.Param]:
 
 def _read_config(metadata: dict[str, str] | None) -> AutoencoderConfig:
     try:
-        return AutoencoderConfig(**json.loads((metadata or {})["config"]))
+        fields = json.loads((metadata or {})["config"])
+        return AutoencoderConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     except KeyError:
         raise ValueError("no config in its metadata: not an autoencoder's weights") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"the config in its metadata is not valid: {error}") from None
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"the config in its metadata is not valid: {reason}") from None
 
 
 def _abstract(config: AutoencoderConfig) -> Autoencoder:
@@ -107,6 +110,15 @@ def _check(file: Any, expected: dict[str, tuple[int, ...]]) -> None:
             raise ValueError(f"leaf {name} has dtype {leaf.get_dtype()}: only {', '.join(_DTYPES)} are read")
     for name in sorted(names - expected.keys()):
         raise ValueError(f"leaf {name} is unknown to its config")
+
+
+def _read_leaf(file: Any, name: str) -> np.ndarray:
+    leaf = file.get_tensor(name).astype(np.float32)
+    if not np.isfinite(leaf).all():
+        raise ValueError(f"leaf {name} is not finite")
+    if name == "latents.std" and not (leaf > 0).all():
+        raise ValueError(f"leaf {name} is not positive")
+    return leaf
 
 
 def _build(config: AutoencoderConfig, leaves: dict[str, np.ndarray]) -> Autoencoder:

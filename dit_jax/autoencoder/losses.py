@@ -11,6 +11,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from dit_jax.arrays import Key, Latents, Scalar, Video
 from dit_jax.autoencoder.model import Autoencoder
@@ -29,9 +30,9 @@ class AutoencoderLossConfig:
       ValueError: for a negative weight.
     """
 
-    l1: float = 1.0
+    l1: float = 0.1
     l2: float = 1.0
-    latent_kl: float = 1e-3
+    latent_kl: float = 0.03
     latent_noise: float = 0.2
 
     def __post_init__(self):
@@ -83,6 +84,6 @@ def latent_kl(latents: Latents) -> Scalar:
     return 0.5 * jnp.mean(jnp.square(mean) + variance - 1 - jnp.log(variance))
 
 
-def psnr(video: Video, reference: Video) -> Scalar:
+def psnr(video: Video, reference: Video) -> Float[Array, " B"]:
     """Peak signal-to-noise ratio in dB of each clip `B`, for pixels in [-1, 1]."""
     return 10 * jnp.log10(4 / jnp.mean(jnp.square(video - reference), axis=(1, 2, 3, 4)))

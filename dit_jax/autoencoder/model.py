@@ -15,7 +15,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dit_jax.arrays import Latents, Video
-from dit_jax.layers.causal_conv import CausalConv3d, Features, depth_to_space_time, space_time_to_depth
+from dit_jax.layers.causal_conv import (
+    CausalConv3d,
+    Features,
+    Resampled,
+    depth_to_space_time,
+    space_time_to_depth,
+)
+from dit_jax.layers.norm import rms_norm
 
 Shape = tuple[int, int, int]
 
@@ -40,25 +47,19 @@ class AutoencoderConfig:
     temporal_compression: int = 4
     spatial_compression: int = 8
     latent_channels: int = 16
-    patch_size: int = 4
-    encoder_widths: tuple[int, ...] = (32, 64, 96)
-    decoder_widths: tuple[int, ...] = (48, 64, 96)
-    encoder_blocks: tuple[int, ...] = (1, 1, 1)
-    decoder_blocks: tuple[int, ...] = (2, 1, 1)
+    patch_size: int = 2
+    encoder_widths: tuple[int, ...] = (16, 48, 80)
+    decoder_widths: tuple[int, ...] = (24, 48, 96)
+    encoder_blocks: tuple[int, ...] = (0, 1, 1)
+    decoder_blocks: tuple[int, ...] = (2, 2, 1)
     channels: int = 3
 
     def __post_init__(self):
-        for name in ("encoder_widths", "decoder_widths", "encoder_blocks", "decoder_blocks"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON and ml_collections give lists
-        for name in (
-            "temporal_compression",
-            "spatial_compression",
-            "latent_channels",
-            "patch_size",
-            "channels",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for field in dataclasses.fields(self):
+            if field.type is int and not _whole(getattr(self, field.name), 1):
+                raise ValueError(
+                    f"{field.name}={getattr(self, field.name)} must be a whole number of at least 1"
+                )
         if not _is_power_of_two(self.temporal_compression):
             raise ValueError(
                 f"temporal_compression={self.temporal_compression} must be a power of two: 1, 2, 4, 8"
@@ -69,23 +70,18 @@ class AutoencoderConfig:
                 f"spatial_compression={self.spatial_compression} must be patch_size={self.patch_size} "
                 "times a power of two: change either"
             )
-        self._check_levels()
+        for side in ("encoder", "decoder"):
+            self._check_levels(f"{side}_widths", 1)
+            self._check_levels(f"{side}_blocks", 0)
 
-    def _check_levels(self):
-        levels = len(self.strides)
-        for name, least in (
-            ("encoder_widths", 1),
-            ("decoder_widths", 1),
-            ("encoder_blocks", 0),
-            ("decoder_blocks", 0),
-        ):
-            values = getattr(self, name)
-            if len(values) != levels or min(values) < least:
-                raise ValueError(
-                    f"{name}={values}: give {levels} values of at least {least}, one for each level of "
-                    f"{self.temporal_compression}x{self.spatial_compression}x{self.spatial_compression} "
-                    f"at patch_size={self.patch_size}"
-                )
+    def _check_levels(self, name: str, least: int) -> None:
+        values = getattr(self, name)
+        if len(values) != len(self.strides) or not all(_whole(value, least) for value in values):
+            raise ValueError(
+                f"{name}={values}: give {len(self.strides)} whole numbers of at least {least}, one for each "
+                f"level of {self.temporal_compression}x{self.spatial_compression}x{self.spatial_compression} "
+                f"at patch_size={self.patch_size}"
+            )
 
     @property
     def strides(self) -> tuple[tuple[int, int], ...]:
@@ -112,21 +108,25 @@ class AutoencoderConfig:
         return 1 + (frames - 1) // r, height // s, width // s
 
 
+def _whole(number: object, least: int) -> bool:
+    return isinstance(number, int) and number >= least
+
+
 def _is_power_of_two(number: int) -> bool:
     return number > 0 and number & (number - 1) == 0
 
 
 class Block(nnx.Module):
-    """Residual block: a convolution over space, then one over time."""
+    """Residual block: a convolution over space, then one over time. The identity at initialisation."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
-        self.norm = nnx.RMSNorm(width, rngs=rngs)  # over channels only: statistics over time are not causal
+        self.gain = nnx.Param(jnp.ones((width,)))
         self.space = CausalConv3d(width, width, (1, 3, 3), rngs=rngs)
-        self.time = CausalConv3d(width, width, (3, 1, 1), rngs=rngs)
-        self.time.kernel[...] = jnp.zeros_like(self.time.kernel[...])  # every block starts as the identity
+        self.time = CausalConv3d(width, width, (3, 1, 1), rngs=rngs, scale=0.0)
 
     def __call__(self, x: Features) -> Features:
-        return x + self.time(jax.nn.silu(self.space(jax.nn.silu(self.norm(x)))))
+        y = rms_norm(x, self.gain[...])  # over channels alone: a statistic over frames would not be causal
+        return x + self.time(jax.nn.silu(self.space(jax.nn.silu(y))))
 
     def flops(self, shape: Shape) -> int:
         return self.space.flops(shape) + self.time.flops(shape)
@@ -140,7 +140,7 @@ class Down(nnx.Module):
         self.project = CausalConv3d(width_in * stride[0] * stride[1] ** 2, width, (1, 1, 1), rngs=rngs)
         self.blocks = nnx.List([Block(width, rngs=rngs) for _ in range(blocks)])
 
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features) -> Resampled:
         x = self.project(space_time_to_depth(x, self.stride))
         for block in self.blocks:
             x = block(x)
@@ -158,7 +158,7 @@ class Up(nnx.Module):
         self.blocks = nnx.List([Block(width, rngs=rngs) for _ in range(blocks)])
         self.project = CausalConv3d(width, width_out * stride[0] * stride[1] ** 2, (1, 1, 1), rngs=rngs)
 
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features) -> Resampled:
         for block in self.blocks:
             x = block(x)
         return depth_to_space_time(self.project(x), self.stride)
@@ -187,7 +187,7 @@ class Autoencoder(nnx.Module):
                 for level in zip(widths, config.encoder_widths, config.encoder_blocks, config.strides)
             ]
         )
-        self.norm = nnx.RMSNorm(widths[-1], rngs=rngs)
+        self.gain = nnx.Param(jnp.ones((widths[-1],)))
         self.to_latents = CausalConv3d(widths[-1], config.latent_channels, (1, 1, 1), rngs=rngs)
         widths = (config.channels, *config.decoder_widths)
         self.from_latents = CausalConv3d(config.latent_channels, widths[-1], (1, 1, 1), rngs=rngs)
@@ -208,7 +208,7 @@ class Autoencoder(nnx.Module):
         x = video
         for level in self.encoder:
             x = level(x)
-        return self.to_latents(self.norm(x))
+        return self.to_latents(rms_norm(x, self.gain[...]))
 
     def decode(self, latents: Latents) -> Video:
         """Raw latents `B t h w c` to video `B T H W C`, about [-1, 1] and not clipped."""

@@ -4,7 +4,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dit_jax.arrays import VideoBytes
 
@@ -28,6 +28,7 @@ class Clip:
     truth: Mapping[str, Any] | None = None
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Random access to clips: what `loader` reads (Grain's `RandomAccessDataSource`)."""
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 LogFlops = Float[np.ndarray, " budgets"]
 LogLoss = Float[np.ndarray, "draws budgets"]
+Targets = Float[np.ndarray, " targets"]  # log FLOPs
 Predicted = Float[np.ndarray, "draws targets"]
 
 HALF_LIFE = np.log(10) / 2  # log FLOPs over which a budget's say in the local slope halves
@@ -20,12 +21,12 @@ BEND = 0.25  # prior sd of the slope's change over the fitted span, relative to 
 EXPONENTS = (0.005, 1.0)  # where a saturating law's exponent is sought
 
 
-def local_power(x: LogFlops, y: LogLoss, targets: LogFlops) -> Predicted:
+def local_power(x: LogFlops, y: LogLoss, targets: Targets) -> Predicted:
     """A straight line in log-log, the latest budgets weighing most."""
     return _line(x, y, targets, 2.0 ** ((x - x[-1]) / HALF_LIFE))[0]
 
 
-def bent_power(x: LogFlops, y: LogLoss, targets: LogFlops) -> Predicted:
+def bent_power(x: LogFlops, y: LogLoss, targets: Targets) -> Predicted:
     """A parabola in log-log whose curvature is shrunk towards none."""
     line, slope = _line(x, y, targets, np.ones_like(x))
     if len(x) < 3:
@@ -43,7 +44,7 @@ def bent_power(x: LogFlops, y: LogLoss, targets: LogFlops) -> Predicted:
     return line + curvature[:, None] * (beyond**2 - np.stack([np.ones_like(beyond), beyond], 1) @ linear_part)
 
 
-def saturating_power(x: LogFlops, y: LogLoss, targets: LogFlops) -> Predicted:
+def saturating_power(x: LogFlops, y: LogLoss, targets: Targets) -> Predicted:
     """E + k C^-g; with two budgets a straight line, which they cannot tell from it."""
     if len(x) < 3:
         return local_power(x, y, targets)
@@ -52,7 +53,7 @@ def saturating_power(x: LogFlops, y: LogLoss, targets: LogFlops) -> Predicted:
     return np.log(floor[:, None] + scale[:, None] * decay)
 
 
-FORMS: dict[str, Callable[[LogFlops, LogLoss, LogFlops], Predicted]] = {
+FORMS: dict[str, Callable[[LogFlops, LogLoss, Targets], Predicted]] = {
     "local_power": local_power,
     "bent_power": bent_power,
     "saturating_power": saturating_power,
@@ -97,7 +98,7 @@ def _profile(
 
 
 def _line(
-    x: LogFlops, y: LogLoss, targets: LogFlops, weight: LogFlops
+    x: LogFlops, y: LogLoss, targets: Targets, weight: LogFlops
 ) -> tuple[Predicted, Float[np.ndarray, " draws"]]:
     weight = weight / weight.sum()
     centre, mean = weight @ x, y @ weight

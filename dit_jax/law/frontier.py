@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from dit_jax.law.extrapolate import Candidate, Errors, Extrapolation, Spread, blend, weigh
-from dit_jax.law.flags import interval95, status
+from dit_jax.law.flags import interval95, is_short, is_weak, status
 from dit_jax.law.forms import FORMS, fit_saturating, local_power
 from dit_jax.law.slices import Noise, Slice
 
-E_WIDE = 0.3  # of E, the width of its interval
 SURPRISE = 1 / 3  # pilots turned by up to 0.6 of the slope from one half decade to the next
 MAX_CUTS = 6  # tried where there are many budgets
 
@@ -34,7 +33,7 @@ class Frontier:
     x: Float[np.ndarray, " budgets"]
     y: Float[np.ndarray, "draws budgets"]
     noise: float
-    tries: Mapping[int, Float[np.ndarray, "forms draws later"]]
+    tries: Mapping[int, Float[np.ndarray, "forms draws _"]]
 
     @property
     def slope(self) -> float:
@@ -115,24 +114,30 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     """
     usable = [one for one in slices if one.parabola is not None]
     x = np.log([one.flops for one in usable])
-    y = np.array([np.append(one.vertex[2], one.draws[:, 2]) for one in usable]).T
+    columns = [np.append(one.vertex[2], one.draws[:, 2]) for one in usable]
+    y = np.stack(columns, 1) if usable else np.empty((1, 0))
     flags = ["one_budget"] if len(slices) == 1 else []
-    if len(usable) < 2:
+    if len(usable) < 2 or not _budgets_are_shared(slices):
         flags += dict.fromkeys(flag for one in slices for flag in one.flags)
         return Frontier("refused", tuple(flags), x, y, noise.seed, {})
     flags += ["a2_zero_dof"] if len(usable) == 2 else []
-    flags += ["short_compute_span"] if np.ptp(x) < 0.95 * np.log(10) else []
+    flags += ["short_compute_span"] if is_short(np.exp(x)) else []
     floor = _saturating_or_power(x, y)[0]
-    low, high = interval95(floor[1:])
-    flags += ["E_weakly_identified"] if high - low > E_WIDE * floor[0] or low < 0.01 * floor[0] else []
+    flags += ["E_weakly_identified"] if is_weak(floor[0], floor[1:]) else []
     return Frontier(status(flags), tuple(flags), x, y, noise.seed, _tries(x, y))
+
+
+def _budgets_are_shared(slices: Sequence[Slice]) -> bool:
+    """Whether most runs were made on budgets of several sizes; else what lies together does so by chance."""
+    together = sum(len(one.rows) for one in slices if one.num_sizes > 2)
+    return 2 * together >= sum(len(one.rows) for one in slices)
 
 
 def _try(x, y, targets: Float[np.ndarray, " targets"]) -> Float[np.ndarray, "forms draws targets"]:
     return np.stack([form(x, y, targets) for form in FORMS.values()])
 
 
-def _tries(x, y) -> dict[int, Float[np.ndarray, "forms draws later"]]:
+def _tries(x, y) -> dict[int, Float[np.ndarray, "forms draws _"]]:
     cuts = np.unique(np.linspace(2, len(x) - 1, MAX_CUTS).astype(int)).tolist() if len(x) > 2 else []
     return {cut: _try(x[:cut], y[:, :cut], x[cut:]) for cut in cuts}
 

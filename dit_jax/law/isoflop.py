@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from dit_jax.law.flags import interval95, status
+from dit_jax.law.flags import interval95, is_wide, status
 from dit_jax.law.slices import Slice
-
-WIDE = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,8 +87,7 @@ def _scatter(
 
 
 def _exponent_flags(num_budgets: int, draws: Float[np.ndarray, "draws 2 2"]) -> dict[str, None]:
-    widths = np.ptp(interval95(draws[:, 1]), axis=0)
-    found = {"a2_zero_dof": num_budgets == 2, "wide_interval": bool((widths > WIDE).any())}
+    found = {"a2_zero_dof": num_budgets == 2, "wide_interval": is_wide(draws[:, 1])}
     return dict.fromkeys(flag for flag, seen in found.items() if seen)
 
 

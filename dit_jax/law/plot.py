@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -69,7 +69,8 @@ def plot_isoflop(table: Table, law: Mapping[str, Any], path: str | os.PathLike[s
             found = [np.exp(one.vertex[[0, 2]]) for one in slices if bool(set(one.flags) - NOTES) == flagged]
             if found:
                 _diamonds(axes, *np.transpose(found), face, label)
-        axes.legend(title="FLOPs", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        if len(table):
+            axes.legend(title="FLOPs", loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.set_title(_title("Loss against size, budget by budget", law))
         axes.set(xscale="log", xlabel="active parameters", ylabel="validation loss")
         _plain_log(axes, table.loss)
@@ -135,7 +136,7 @@ def _diamonds(axes: Axes, x: np.ndarray, y: np.ndarray, face: str, label: str) -
     axes.plot(x, y, "D", ms=5.5, mfc=face, mec=RED, mew=1.2, lw=0, zorder=4, label=label)
 
 
-def _budget(axes: Axes, table: Table, one: Slice, shade: Sequence[float]) -> None:
+def _budget(axes: Axes, table: Table, one: Slice, shade: Float[np.ndarray, " 4"]) -> None:
     _dots(axes, table.params[one.rows], table.loss[one.rows], shade, f"{one.flops:.2g}")
     if one.parabola is not None:
         near = np.log(table.params[one.parabola.rows])
@@ -153,7 +154,7 @@ def _extrapolation(axes: Axes, fit: Law, log_flops: Float[np.ndarray, " points"]
     axes.plot(flops[~inside], loss[~inside], "--", color=BLUE)
     if len(fit.frontier.x):
         best = np.exp(fit.frontier.x), np.exp(fit.frontier.y[0])
-        axes.plot(*best, "o", ms=5, mfc="white", mec=BLUE, mew=1.4, label="best of a budget")
+        axes.plot(*best, "o", ms=5, lw=0, mfc="white", mec=BLUE, mew=1.4, label="best of a budget")
     return [low, high]
 
 
@@ -185,7 +186,7 @@ def _optima(axes: Axes, law: Mapping[str, Any], key: str) -> None:
     for flagged, face, label in ((False, RED, "best of a budget"), (True, "white", "the same, flagged")):
         found = [v for v in law["methods"]["isoflop"]["vertices"] if bool(set(v["flags"]) - NOTES) == flagged]
         if found:
-            _diamonds(axes, [v["flops"] for v in found], [v[key] for v in found], face, label)
+            _diamonds(axes, *np.array([(v["flops"], v[key]) for v in found]).T, face, label)
     targets = [one for one in law["predictions"] if one[key] is not None]
     if targets:
         values = [one["flops"] for one in targets], [one[key] for one in targets]
@@ -213,8 +214,10 @@ def _title(what: str, law: Mapping[str, Any]) -> str:
 
 
 def _room(axes: Axes, flops: Float[np.ndarray, " runs"]) -> None:
-    """A single budget has no extent of its own."""
-    if len(flops) and np.ptp(np.log(flops)) < SAME_BUDGET:
+    """A single budget has no extent of its own, and no run no place on a log axis."""
+    if not len(flops):
+        axes.set(xlim=(1, 10), ylim=(1, 10))
+    elif np.ptp(np.log(flops)) < SAME_BUDGET:
         axes.set_xlim(flops.min() / 12, flops.max() * 12)
 
 

@@ -68,12 +68,12 @@ class Law:
         return float(np.exp(level + slope * np.log(flops)))
 
     def _flat(self, params: float | None) -> list[float] | None:
-        """Sizes whose loss exceeds the best by less than one seed's noise, on the parabolas so far."""
+        """Sizes that cost less than one seed's noise, by the parabola of the largest budget."""
         found = [one for one in self.isoflop.vertices if one.parabola is not None]
-        bends = [one.parabola.coefficients[2] / np.exp(one.vertex[2]) for one in found]
-        if params is None or not bends:
+        if params is None or not found:
             return None
-        reach = float(np.sqrt(self.noise.seed / np.median(bends)))
+        bend = found[-1].parabola.coefficients[2] / np.exp(found[-1].vertex[2])
+        reach = float(np.sqrt(self.noise.seed / bend))
         return [params * float(np.exp(-reach)), params * float(np.exp(reach))]
 
 
@@ -150,7 +150,7 @@ def _surface_errors(law: Law, seed: int) -> Errors:
     return Errors(*np.array(found, float).reshape(-1, 4).T)
 
 
-def _groups(law: Law) -> tuple[Float[np.ndarray, " groups"], list[Int[np.ndarray, " runs"]]]:
+def _groups(law: Law) -> tuple[Float[np.ndarray, " groups"], list[Int[np.ndarray, " _"]]]:
     """Log FLOPs and runs by budget, those near the best; quantiles of compute for want of budgets."""
     near = [one for one in law.isoflop.vertices if one.parabola is not None]
     if len(near) >= FEWEST_BUDGETS:

@@ -33,6 +33,7 @@ class Slice:
       vertex: log params, log tokens and log loss at the minimum.
       draws: what the noise of the runs makes of the vertex.
       flags: `a2_*`, see `dit_jax.law.flags`.
+      num_sizes: different ones among the runs.
     """
 
     flops: float
@@ -42,6 +43,7 @@ class Slice:
     vertex: Float[np.ndarray, " 3"]
     draws: Float[np.ndarray, "draws 3"]
     flags: tuple[str, ...]
+    num_sizes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Parabola:
         return _powers(log_params - self.centre) @ self.coefficients
 
 
-def budgets(table: Table) -> list[Int[np.ndarray, " points"]]:
+def budgets(table: Table) -> list[Int[np.ndarray, " _"]]:
     """Indices of the runs of each budget, budgets upwards; runs within 10 % share one."""
     order = np.argsort(table.flops, kind="stable")
     groups: list[list[int]] = []
@@ -89,6 +91,7 @@ def slices(table: Table, draws: int = 400, seed: int = 0) -> tuple[list[Slice], 
       seed: of the draws.
     """
     groups = budgets(table)
+    table = _levelled(table, groups)
     parabolas = _parabolas(table, groups)
     noise = _noise(table, parabolas)
     rng = np.random.default_rng(seed)
@@ -98,7 +101,25 @@ def slices(table: Table, draws: int = 400, seed: int = 0) -> tuple[list[Slice], 
     return [_slice(table, g, p, scale, rng) for g, p in zip(groups, parabolas)], noise
 
 
-def _parabolas(table: Table, groups: list[Int[np.ndarray, " points"]]) -> list[Parabola | None]:
+def _levelled(table: Table, groups: list[Int[np.ndarray, " _"]]) -> Table:
+    """Losses moved to the mean FLOPs of their budget, which whole steps miss by a few per cent.
+
+    They move along the frontier: near the best size more compute helps alike, whether the size follows it or
+    not.
+    """
+    if len(groups) < 2:
+        return table
+    log_flops = np.log(table.flops)
+    centres = np.array([log_flops[group].mean() for group in groups])
+    best = np.log([table.loss[group].min() for group in groups])
+    slope = min(np.polyfit(centres, best, 1)[0], 0.0)
+    loss = table.loss.copy()
+    for group, centre in zip(groups, centres):
+        loss[group] *= np.exp(slope * (centre - log_flops[group]))
+    return dataclasses.replace(table, loss=loss)
+
+
+def _parabolas(table: Table, groups: list[Int[np.ndarray, " _"]]) -> list[Parabola | None]:
     """Parabolas over the widest window that still fits as well as the narrowest.
 
     A wide window is biased, since no loss is a parabola for long; a narrow one is noisy.
@@ -169,18 +190,19 @@ def _slice(
     log_params = np.log(table.params[group])
     grid = (float(log_params.min()), float(log_params.max()))
     flops = float(np.exp(np.log(table.flops[group]).mean()))
-    flags = ("a2_too_few_points",) if len(np.unique(log_params)) < 4 else ()
+    num_sizes = len(np.unique(log_params))
+    flags = ("a2_too_few_points",) if num_sizes < 4 else ()
     if parabola is not None and _has_minimum(parabola, grid):
         shaken = scale[:, None] * parabola.fitted * rng.standard_normal((len(scale), len(parabola.rows)))
         coefficients = parabola.coefficients + np.vstack([0 * parabola.fitted, shaken]) @ parabola.project.T
         vertex, *draws = _vertices(coefficients, parabola, table, grid)
         flags += _position_flags(np.array(draws)[:, 0], vertex[0], grid)
-        return Slice(flops, group, grid, parabola, vertex, np.array(draws), flags)
+        return Slice(flops, group, grid, parabola, vertex, np.array(draws), flags, num_sizes)
     best = group[np.argmin(table.loss[group])]
     vertex = np.log([table.params[best], table.tokens[best], table.loss[best]])
     noise = scale[:, None] * rng.standard_normal((len(scale), 1)) * [0, 0, 1]
     flags += ("a2_optimum_outside_grid",) if parabola is not None else ()
-    return Slice(flops, group, grid, None, vertex, vertex + noise, flags)
+    return Slice(flops, group, grid, None, vertex, vertex + noise, flags, num_sizes)
 
 
 def _has_minimum(parabola: Parabola, grid: tuple[float, float]) -> bool:

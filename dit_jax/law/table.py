@@ -78,7 +78,9 @@ class Table:
         table = cls(row=np.array([n for n, _ in finished], int), dropped=tuple(dropped), **columns)
         return table._without_nonfinite()._without_duplicates()._noted()
 
-    def _drop(self, keep: Bool[np.ndarray, " runs"], reasons: Sequence[tuple[int, str]], flag: str) -> "Table":
+    def _drop(
+        self, keep: Bool[np.ndarray, " runs"], reasons: Sequence[tuple[int, str]], flag: str
+    ) -> "Table":
         if keep.all():
             return self
         dropped = tuple(sorted((*self.dropped, *reasons)))

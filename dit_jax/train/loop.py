@@ -4,7 +4,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from dit_jax.train.state import TrainState
 Progress = Callable[[int, float], None]  # steps done, latest loss
 
 
+@runtime_checkable
 class Batches(Protocol):
     """A loader: an endless iterator of batches whose position can be saved."""
 

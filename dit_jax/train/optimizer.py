@@ -11,11 +11,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
-
-from dit_jax.arrays import Scalar
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PyTree
 
 SCHEDULES = ("cosine", "constant", "wsd")
+
+Steps = Int[Array, "*steps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +61,15 @@ class OptimizerConfig:
 class Horizon:
     """What may differ between runs that share one compiled step."""
 
-    lr: float | Scalar
-    warmup_steps: int | Scalar
-    total_steps: int | Scalar
-    seed: int | Scalar
+    lr: ArrayLike
+    warmup_steps: ArrayLike
+    total_steps: ArrayLike
+    seed: ArrayLike
 
 
-def learning_rate(step: Scalar, horizon: Horizon, schedule: str) -> Scalar:
-    """Learning rate of the 0-based `step`."""
-    step = jnp.asarray(step, jnp.float32)
+def learning_rate(step: Steps, horizon: Horizon, schedule: str) -> Float[Array, "*steps"]:
+    """Learning rate of each 0-based `step`."""
+    step = step.astype(jnp.float32)
     warm = jnp.minimum(1.0, (step + 1) / jnp.maximum(horizon.warmup_steps, 1))
     span = jnp.maximum(horizon.total_steps - horizon.warmup_steps, 1)
     progress = jnp.clip((step - horizon.warmup_steps) / span, 0.0, 1.0)
@@ -93,10 +94,10 @@ def _matrices(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "key", "") == "kernel", params)
 
 
-def ema_decay(step: Scalar, gamma: float) -> Scalar:
+def ema_decay(step: Steps, gamma: float) -> Float[Array, "*steps"]:
     """`(1 - 1/(step + 1))^(gamma + 1)`: an average over a fixed share of the run so far.
 
     Karras et al. 2024, arXiv 2312.02696, section 3.1. It has no horizon: it is as right for a run of a
     hundred steps as for one of a million.
     """
-    return (1 - 1 / (jnp.asarray(step, jnp.float32) + 1)) ** (gamma + 1)
+    return (1 - 1 / (step.astype(jnp.float32) + 1)) ** (gamma + 1)

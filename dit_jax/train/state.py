@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from dit_jax.arrays import Key, Scalar
+from dit_jax.arrays import Key
 from dit_jax.mesh import parameter_shardings
 
 
@@ -29,8 +29,8 @@ class TrainState:
       opt_state: the optimizer's.
     """
 
-    step: Scalar
-    skipped: Scalar
+    step: PyTree  # a scalar; like all fields, its shape or sharding in trees of these
+    skipped: PyTree
     params: PyTree
     ema: PyTree
     opt_state: PyTree

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from dit_jax.arrays import Key, Scalar
 from dit_jax.train.optimizer import Horizon, OptimizerConfig, ema_decay, learning_rate, make_optimizer
 from dit_jax.train.state import TrainState
 
 Metrics = dict[str, Scalar]
+StepMetrics = dict[str, Float[Array, " steps"]]
 LossFn = Callable[[PyTree, PyTree, Key], tuple[Scalar, Metrics]]  # (params, batch, key)
 
 
@@ -43,7 +44,7 @@ def make_train_steps(loss_fn: LossFn, config: OptimizerConfig) -> Callable:
         ema = jax.tree.map(lambda e, p: p + decay * (e - p), state.ema, params)
         return TrainState(state.step, state.skipped, params, ema, opt_state)
 
-    def steps(state: TrainState, batches: PyTree, horizon: Horizon) -> tuple[TrainState, Metrics]:
+    def steps(state: TrainState, batches: PyTree, horizon: Horizon) -> tuple[TrainState, StepMetrics]:
         # What depends on the step alone is computed for the whole chunk at once: inside the loop XLA
         # would fuse it anew into the update of every parameter, at twice the compile time.
         number = state.step + jnp.arange(jax.tree.leaves(batches)[0].shape[0])

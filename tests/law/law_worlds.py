@@ -45,9 +45,13 @@ def additive(params: np.ndarray, tokens: np.ndarray, law: dict[str, float] = CHI
 
 
 def best_size(flops: float, loss: Callable = additive) -> float:
-    """The size of least loss with C = 6 N D, by search."""
-    sizes = np.geomspace(1e3, 1e14, 200_000)
-    return float(sizes[np.argmin(loss(sizes, flops / 6 / sizes))])
+    """The size of least loss with C = 6 N D, by search on ever finer grids."""
+    low, high = 1e3, 1e14
+    for _ in range(4):
+        sizes = np.geomspace(low, high, 200)
+        best = int(np.argmin(loss(sizes, flops / 6 / sizes)))
+        low, high = sizes[max(best - 1, 0)], sizes[min(best + 1, 199)]
+    return float(sizes[best])
 
 
 def grid(

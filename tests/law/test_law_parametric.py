@@ -8,7 +8,8 @@ import pytest
 from law_worlds import CHINCHILLA, SHARED, additive, best_size, grid, table_of
 
 from dit_jax.law import read_table
-from dit_jax.law.parametric import fit_parametric, refit
+from dit_jax.law.parametric import fit_parametric
+from dit_jax.law.surface import refit
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 
@@ -40,13 +41,13 @@ def test_the_interval_holds_the_truth_and_narrows_with_the_noise():
     widths = []
     for noise in (0.008, 0.002):
         inside = []
-        for seed in range(12):
-            fit = fit_parametric(grid(BUDGETS, noise=noise, seed=seed), draws=150, seed=seed)
+        for seed in range(8):
+            fit = fit_parametric(grid(BUDGETS, noise=noise, seed=seed), draws=100, seed=seed)
             low, high = fit.summary()["exponents_ci95"]["a"]
             inside.append(low <= 0.28 / 0.62 <= high)
             widths.append(high - low)
-        assert np.mean(inside) >= 0.75  # 9 of 12; at 95 % fewer than 9 has a chance of 1 in 5000
-    assert 2.5 < np.mean(widths[:12]) / np.mean(widths[12:]) < 6
+        assert np.mean(inside) >= 0.75  # 6 of 8; at 95 % fewer has a chance of 1 in 170
+    assert 2.5 < np.mean(widths[:8]) / np.mean(widths[8:]) < 6
 
 
 def test_a_few_broken_runs_barely_move_the_fit():
@@ -70,7 +71,11 @@ def test_the_answer_is_the_same_for_the_same_seed_only():
 def test_the_batch_of_refits_reaches_what_scipy_reaches():
     table = grid(BUDGETS, noise=0.004)
     fit = fit_parametric(table, draws=1)
-    data = np.log(table.params) - fit.best.centre[0], np.log(table.tokens) - fit.best.centre[1], np.log(table.loss)
+    data = (
+        np.log(table.params) - fit.best.centre[0],
+        np.log(table.tokens) - fit.best.centre[1],
+        np.log(table.loss),
+    )
     far = fit.best.theta + np.array([[-0.5, 0.3, -0.3, 0.1, -0.05], [0.1, 1.0, 0.0, -0.1, 0.2]])
     for end in refit(far, np.ones((2, len(table))), data, 1.345 * 0.004):
         np.testing.assert_allclose(end, fit.best.theta[0], rtol=0.02)
@@ -98,9 +103,7 @@ def test_one_ray_cannot_tell_size_from_data():
     params = np.geomspace(1e6, 1e10, 12)
     loss = additive(params, 20 * params) * np.exp(0.002 * np.random.default_rng(0).standard_normal(12))
     rows = [{"params": p, "tokens": 20 * p, "flops": 120 * p * p, "loss": y} for p, y in zip(params, loss)]
-    fit = fit_parametric(table_of(rows), draws=50)
-    assert "N_D_collinear" in fit.flags
-    assert fit.status != "ok"
+    assert "N_D_collinear" in refusal(table_of(rows))
 
 
 def test_a_short_span_of_compute_is_flagged():
@@ -117,7 +120,7 @@ def test_a_published_fit_is_reproduced():
         rows = [row for row in csv.DictReader(file) if row["epoch_excluded"] == "0"]
     fit = fit_parametric(table_of(rows), draws=20, delta=1e-3)
     found = estimates(fit) | {"a": fit.summary()["exponents"]["a"]}
-    assert fit.objective <= case["tolerance"]["objective_max"] * (1 + 1e-8)
+    assert fit.objective <= case["tolerance"]["objective_max"] * (1 + 1e-7)
     for name, tolerance in case["tolerance"]["rel"].items():
         assert found[name] == pytest.approx(case["ours"][name], rel=tolerance)
     for name in ("E", "alpha", "beta", "a"):
@@ -125,7 +128,9 @@ def test_a_published_fit_is_reproduced():
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared scaling data is not here")
-@pytest.mark.parametrize("name", ["s01_noisefree_chinchilla", "s03_asymmetric_noisefree", "s04_symmetric_offcentre3x"])
+@pytest.mark.parametrize(
+    "name", ["s01_noisefree_chinchilla", "s03_asymmetric_noisefree", "s04_symmetric_offcentre3x"]
+)
 def test_shared_laws_without_noise_are_recovered(name):
     cases = json.loads((SHARED / "reference_cases.json").read_text())
     truth = next(case["published"]["truth"] for case in cases if case["id"] == f"synth_{name}")

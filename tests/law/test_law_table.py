@@ -27,7 +27,12 @@ def test_a_csv_is_read_with_its_optional_columns(tmp_path):
 
 def test_records_count_active_parameters_and_finished_runs_only(tmp_path):
     path = tmp_path / "records.jsonl"
-    base = dict.fromkeys(NUMBERS, 1.0) | {"seed": 0, "device_kind": "cpu", "params_active": 7.0, "tokens_seen": 9}
+    base = dict.fromkeys(NUMBERS, 1.0) | {
+        "seed": 0,
+        "device_kind": "cpu",
+        "params_active": 7.0,
+        "tokens_seen": 9,
+    }
     for i, status in enumerate(("finished", "diverged", "pruned", "failed")):
         loss = 0.5 if status == "finished" else None
         append_record(path, base | {"trial": str(i), "status": status, "loss": loss})
