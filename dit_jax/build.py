@@ -60,7 +60,7 @@ TRAINED = "autoencoder.safetensors"  # in the folder of the run or sweep that tr
 WEIGHTS = pathlib.Path(__file__).parent / "autoencoder" / "weights"
 
 
-def construct(cls: type[T], section: Mapping[str, Any], where: str) -> T:
+def construct(cls: type[T], section: Mapping[str, Any] | ConfigDict, where: str) -> T:
     """`cls(**section)`, naming the nearest valid key where one is unknown.
 
     Raises:

@@ -41,7 +41,7 @@ def _number(text: str) -> float:
 
 
 def _show(law: dict, out: pathlib.Path) -> None:
-    console = Console()
+    console = Console(soft_wrap=True)
     rows = law["rows"]
     flags_text = f" ({', '.join(law['flags'])})" if law["flags"] else ""
     console.print(f"{rows['used']} runs, {len(rows['dropped'])} left out: {law['status']}{flags_text}")

@@ -27,21 +27,23 @@ def local_power(x: LogFlops, y: LogLoss, targets: Targets) -> Predicted:
 
 
 def bent_power(x: LogFlops, y: LogLoss, targets: Targets) -> Predicted:
-    """A parabola in log-log whose curvature is shrunk towards none."""
+    """A parabola in log-log whose curvature is shrunk towards none; it flattens rather than turn upwards."""
     line, slope = _line(x, y, targets, np.ones_like(x))
     if len(x) < 3:
         return line
-    basis = np.stack([np.ones_like(x), x - x.mean()], 1)
-    square = (x - x.mean()) ** 2
-    linear_part = np.linalg.lstsq(basis, square, rcond=None)[0]
-    bump = square - basis @ linear_part  # what a square adds to a line
+    centred = x - x.mean()
+    basis = np.stack([np.ones_like(x), centred], 1)
+    linear_part = np.linalg.lstsq(basis, centred**2, rcond=None)[0]
+    bump = centred**2 - basis @ linear_part  # what a square adds to a line
     curvature = y @ bump / (bump @ bump)
     residual = y - _line(x, y, x, np.ones_like(x))[0] - curvature[:, None] * bump
     variance = (residual**2).sum(1) / max(len(x) - 3, 1) + 1e-6
     prior = (BEND * slope / np.ptp(x)) ** 2
-    curvature = curvature * prior / (prior + variance / (bump @ bump) + 1e-300)
-    beyond = targets - x.mean()
-    return line + curvature[:, None] * (beyond**2 - np.stack([np.ones_like(beyond), beyond], 1) @ linear_part)
+    curvature = (curvature * prior / (prior + variance / (bump @ bump) + 1e-300))[:, None]
+    level, tilt = y.mean(1)[:, None] - curvature * linear_part[0], slope[:, None] - curvature * linear_part[1]
+    bottom = np.where(curvature > 0, -tilt / (2 * np.maximum(curvature, 1e-300)), np.inf)
+    beyond = np.minimum(targets - x.mean(), np.maximum(bottom, centred[-1]))
+    return level + tilt * beyond + curvature * beyond**2
 
 
 def saturating_power(x: LogFlops, y: LogLoss, targets: Targets) -> Predicted:

@@ -59,12 +59,12 @@ def plot_isoflop(table: Table, law: Mapping[str, Any], path: str | os.PathLike[s
     slices = fit.isoflop.vertices
     with _figure(path, (6.4, 4.2)) as figure:
         axes = figure.subplots()
-        others = table.flops >= _heldout_flops(law) * np.exp(-SAME_BUDGET) if slices else table.loss < np.inf
-        if others.any():
-            _dots(axes, table.params[others], table.loss[others], label="not fitted")
         shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.86, max(len(slices), 2)))
         for one, shade in zip(slices, shades):
             _budget(axes, fit.table, one, shade)
+        others = table.flops > fit.table.flops.max(initial=0) if slices else table.flops > 0
+        if others.any():
+            _dots(axes, table.params[others], table.loss[others], label="not fitted")
         for flagged, face, label in ((False, RED, "best size"), (True, "white", "the same, flagged")):
             found = [np.exp(one.vertex[[0, 2]]) for one in slices if bool(set(one.flags) - NOTES) == flagged]
             if found:
@@ -84,7 +84,9 @@ def plot_loss_compute(table: Table, law: Mapping[str, Any], path: str | os.PathL
         _dots(axes, table.flops, table.loss)
         shown = [table.loss]
         if fit.extrapolation is not None:
-            shown += _extrapolation(axes, fit, _reach(table, law))
+            first = fit.frontier.x[0] if len(fit.frontier.x) else -np.inf
+            log_flops = _reach(table, law)
+            shown += _extrapolation(axes, fit, log_flops[log_flops >= first])
         _marked(axes, law)
         _room(axes, table.flops)
         axes.set_title(_title("Loss against compute", law))

@@ -59,7 +59,14 @@ class Engine:
       keep_open: descriptors that the workers inherit, such as a lock's.
     """
 
-    def __init__(self, num_workers: int, folder: str | pathlib.Path, keep_open: Sequence[int] = ()):
+    def __init__(
+        self,
+        num_workers: int,
+        folder: str | pathlib.Path,
+        keep_open: Sequence[int] = (),
+        module: str = "dit_jax.sweep.worker",
+    ):
+        self._module = module
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._keep_open = tuple(keep_open)

@@ -11,6 +11,7 @@ from dit_jax.layers.attention import check_heads
 
 ASPECT = 16  # width over depth
 HEAD_DIM = 16
+LEAST_WIDTH = 6
 REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
 
 
@@ -30,6 +31,8 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
     """
     if config.backbone.width:
         raise ValueError(f"config.backbone.width={config.backbone.width}: in a sweep use config.sweep.widths")
+    if width < LEAST_WIDTH:
+        raise ValueError(f"width={width} is below {LEAST_WIDTH}: three axes of position need a pair each")
     num_heads = config.backbone.num_heads or max(1, width // HEAD_DIM)
     depth = config.backbone.depth or max(2, round(width / ASPECT))
     check_heads(width, num_heads)

@@ -50,6 +50,13 @@ def test_curvature_is_taken_from_clean_data_and_not_from_noise():
     assert shrunk < 0.7 * free
 
 
+def test_no_form_predicts_that_more_compute_hurts():
+    flattening = (1.0 - 0.1 * X + 0.006 * X**2)[None]
+    for form in (local_power, bent_power, saturating_power):
+        ahead = form(X, flattening, np.linspace(X[-1], 40, 50))[0]
+        assert (np.diff(ahead) <= 1e-12).all()
+
+
 def test_the_form_that_missed_less_weighs_more():
     def errors(size):
         return Errors(np.array([1.0]), np.array([size]), np.array([1e-6]), np.array([1.0]))

@@ -1,7 +1,5 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +17,9 @@ def video(*shape):
 
 
 def conv(kernel_size, in_features=4, out_features=5):
-    make = functools.partial(CausalConv3d, in_features, out_features, kernel_size, rngs=nnx.Rngs(0))
-    return randomise(nnx.eval_shape(make))
+    return randomise(
+        nnx.eval_shape(lambda: CausalConv3d(in_features, out_features, kernel_size, rngs=nnx.Rngs(0)))
+    )
 
 
 @pytest.mark.parametrize("kernel_size", KERNELS)

@@ -9,8 +9,9 @@ import time
 from dit_jax.sweep.worker import serve
 
 
-def echo(value, progress):
+def echo(value, progress, seconds=0.0):
     print("this goes to the log, not among the events")
+    time.sleep(seconds)
     progress(0.5, 1.0)
     return {"value": value, "process": os.getpid()}
 

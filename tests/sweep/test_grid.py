@@ -94,7 +94,7 @@ def test_a_person_sees_how_far_it_is(terminal):
         display.update(tasks[1], {"event": "progress", "done": 0.5, "detail": 0.25})
         display.update(tasks[1], {"event": "done"})
     text = out.getvalue()
-    assert "trials 1/2" in text
+    assert "trials 2/2" in text
     assert "left" in text
     assert "100" in text
     assert terminal == ("\x1b" in text)
