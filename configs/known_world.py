@@ -6,6 +6,7 @@ python -m experiments.train --config=configs/known_world.py --workdir=runs/known
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ConfigDict:
@@ -16,32 +17,36 @@ def get_config() -> ConfigDict:
             "data": {
                 "source": "known_world",  # or folder, tfds
                 "path": "",  # of the folder, or the name of the TFDS data set
-                "tfds_dir": None,
+                "tfds_dir": placeholder(str),
                 "seed": 0,
                 "level": 0,
-                "num_clips": 8192,  # None: fresh clips for ever
+                "num_clips": 8192,  # 0: fresh clips for ever
                 "num_frames": 9,
                 "height": 32,
                 "width": 32,
                 "fps": 8.0,
                 "caption_weights": {"dense": 1.0, "short": 0.0, "tag": 0.0},
-                "folder": {"stride_seconds": None, "max_windows_per_file": 1000},
+                "folder": {"stride_seconds": placeholder(float), "max_windows_per_file": 1000},
             },
             "loader": {"batch_size": 8, "num_workers": 0},
             "autoencoder": {
                 "path": "known_world",  # comes with the package; or a safetensors file
                 "train": False,  # on this data, first
-                "steps": 4000,
-                "batch_size": 16,
+                "steps": 3000,
+                "batch_size": 8,
                 "model": {
                     "temporal_compression": 4,
                     "spatial_compression": 8,
                     "latent_channels": 16,
-                    "patch_size": 4,
+                    "patch_size": 2,
+                    "encoder_widths": (16, 48, 80),
+                    "decoder_widths": (24, 48, 96),
+                    "encoder_blocks": (0, 1, 1),
+                    "decoder_blocks": (2, 2, 1),
                 },
             },
             "autoencoder_loss": {},
-            "autoencoder_optimizer": {"lr": 2e-3, "warmup_steps": 100, "weight_decay": 1e-4},
+            "autoencoder_optimizer": {"lr": 4e-3, "warmup_steps": 200, "schedule": "cosine"},
             "text": {"max_bytes": 96, "width": 32, "depth": 1, "num_heads": 2, "stride": 4},
             "backbone": {
                 "name": "dit",

@@ -132,7 +132,7 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
     data, training = config.data, split == "train"
     size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
     if data.source == "known_world":
-        num_clips = data.num_clips if training else config.evaluate.num_clips
+        num_clips = (data.num_clips or None) if training else config.evaluate.num_clips
         seed = 2 * data.seed + (not training)
         return KnownWorld(
             KnownWorldConfig(level=data.level, fps=data.fps, seed=seed, num_clips=num_clips, **size)
@@ -178,6 +178,11 @@ class Part:
 
     def __getitem__(self, index: int):
         return self.source[self._start + range(len(self))[index]]
+
+
+def is_endless(config: ConfigDict) -> bool:
+    """Whether training reads fresh clips for ever, and so encodes them as it goes."""
+    return config.data.source == "known_world" and not config.data.num_clips
 
 
 def loader(config: ConfigDict, source: Any, seed: int, **hosts: int) -> Loader:

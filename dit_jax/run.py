@@ -106,7 +106,7 @@ def evaluate(compiled: Program, params: Any, validation: dict[str, np.ndarray]) 
 def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, np.ndarray], int | None]:
     """The loader of training batches, the validation set whole, and the number of distinct clips."""
     hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
-    endless = config.data.source == "known_world" and config.data.num_clips is None
+    endless = build.is_endless(config)
     if endless:
         encode_part(config, folder, "validation", 0)
         source = build.clip_source(config, "train")  # fresh clips for ever, encoded in the step

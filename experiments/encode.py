@@ -22,8 +22,8 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/latents", "folder; the latents go
 
 def main() -> None:
     config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
-    if config.data.source == "known_world" and config.data.num_clips is None:
-        raise ValueError("config.data.num_clips is None, endless: give the number of clips to encode")
+    if build.is_endless(config):
+        raise ValueError("config.data.num_clips=0 is endless: give the number of clips to encode")
     build.latent_shape(config, folder)
     parts = [(split, i) for split in ("train", "validation") for i in range(num_parts(config, split))]
     tasks = [Task(f"{split} {part}", "", {}) for split, part in parts]

@@ -25,6 +25,7 @@ from dit_jax.layers.causal_conv import (
 from dit_jax.layers.norm import rms_norm
 
 Shape = tuple[int, int, int]
+COLOURS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,6 @@ class AutoencoderConfig:
       patch_size: pixels along one side of the patch that level 0 folds into channels.
       encoder_widths, decoder_widths: channels by level, from the pixels down; `len(strides)` of them.
       encoder_blocks, decoder_blocks: residual blocks by level, likewise.
-      channels: colour channels of the video.
 
     Raises:
       ValueError: where sizes do not divide, or there is not one width and one count of blocks per level.
@@ -52,7 +52,6 @@ class AutoencoderConfig:
     decoder_widths: tuple[int, ...] = (24, 48, 96)
     encoder_blocks: tuple[int, ...] = (0, 1, 1)
     decoder_blocks: tuple[int, ...] = (2, 2, 1)
-    channels: int = 3
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -180,7 +179,7 @@ class Autoencoder(nnx.Module):
 
     def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
         self.config = config
-        widths = (config.channels, *config.encoder_widths)
+        widths = (COLOURS, *config.encoder_widths)
         self.encoder = nnx.List(
             [
                 Down(*level, rngs=rngs)
@@ -189,7 +188,7 @@ class Autoencoder(nnx.Module):
         )
         self.gain = nnx.Param(jnp.ones((widths[-1],)))
         self.to_latents = CausalConv3d(widths[-1], config.latent_channels, (1, 1, 1), rngs=rngs)
-        widths = (config.channels, *config.decoder_widths)
+        widths = (COLOURS, *config.decoder_widths)
         self.from_latents = CausalConv3d(config.latent_channels, widths[-1], (1, 1, 1), rngs=rngs)
         self.decoder = nnx.List(
             [

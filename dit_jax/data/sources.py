@@ -133,6 +133,8 @@ class FolderSource:
             except VideoError as error:
                 self.skipped.append((name, error.reason))
                 logging.warning("skipped %s: %s", folder / name, error.reason)
+        if self.skipped:
+            logging.warning("%d of %d files in %s skipped", len(self.skipped), len(names), folder)
 
     def _add(self, name: str, captions: Mapping[str, str]) -> None:
         config, path = self._config, Path(self._config.path, name)

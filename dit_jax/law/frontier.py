@@ -14,6 +14,7 @@ from dit_jax.law.forms import FORMS, fit_saturating, local_power
 from dit_jax.law.slices import Noise, Slice
 
 SURPRISE = 1 / 3  # pilots turned by up to 0.6 of the slope from one half decade to the next
+FEWEST_MINIMA = 3
 MAX_CUTS = 6  # tried where there are many budgets
 
 
@@ -108,11 +109,15 @@ class Frontier:
 def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     """The frontier of the budgets that have a minimum inside their grid.
 
+    Where fewer than three have, the best run of every budget stands for its minimum, and that is flagged.
+
     Args:
       slices: of `dit_jax.law.slices`, budgets upwards.
       noise: of the same runs.
     """
     usable = [one for one in slices if one.parabola is not None]
+    at_the_edge = len(usable) < FEWEST_MINIMA and len(slices) > len(usable)
+    usable = [one for one in slices if one.num_sizes > 2] if at_the_edge else usable
     x = np.log([one.flops for one in usable])
     columns = [np.append(one.vertex[2], one.draws[:, 2]) for one in usable]
     y = np.stack(columns, 1) if usable else np.empty((1, 0))
@@ -120,6 +125,7 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     if len(usable) < 2 or not _budgets_are_shared(slices):
         flags += dict.fromkeys(flag for one in slices for flag in one.flags)
         return Frontier("refused", tuple(flags), x, y, noise.seed, {})
+    flags += ["a2_optimum_outside_grid"] if at_the_edge else []
     flags += ["a2_zero_dof"] if len(usable) == 2 else []
     flags += ["short_compute_span"] if is_short(np.exp(x)) else []
     floor = _saturating_or_power(x, y)[0]

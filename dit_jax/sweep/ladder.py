@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dit_jax.layers.attention import check_heads
 
-ASPECT = 16  # width over depth
+ASPECT = 24  # width over depth
 HEAD_DIM = 16
 LEAST_WIDTH = 6
 REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
@@ -18,7 +18,7 @@ REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
 def ladder(config: ConfigDict, width: int) -> ConfigDict:
     """The config of the ladder's rung of `width`.
 
-    Depth is `width / 16` (at least 2), heads are 16 wide (one head below 32), the text encoder has the
+    Depth is `width / 24` (at least 2), heads are 16 wide (one head below 32), the text encoder has the
     backbone's width, and the learning rate is `config.optimizer.lr` at width 32, falling with the root of
     the width. A depth or number of heads that is not 0 in the config is kept as it is.
 

@@ -48,6 +48,8 @@ class Sweep:
         self.trials = isoflop_grid(self._trial_base(), self.settings, self.latent_shape)
         for run in self.trials:
             build.check(run, self.latent_shape)
+        if build.is_endless(config):
+            raise ValueError("config.data.num_clips=0: the runs of a sweep share their clips, give a number")
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -176,11 +178,10 @@ class Sweep:
 
     def _heldout_trials(self, law: dict[str, Any]) -> list[ConfigDict]:
         """Runs of the held-out budget, of the rungs nearest to the predicted best size."""
-        predicted = law["predictions"][0]["params"]
-        base, sizes = self._trial_base(), {}
-        for row in self.rows:
-            sizes[row["width"]] = row["params_active"]
-        widths = sorted(sizes, key=lambda width: abs(math.log(sizes[width] / (predicted or sizes[width]))))
+        sizes = {row["width"]: row["params_active"] for row in self.rows}
+        best = law["predictions"][0]["params"] or self._best_of_largest_budget()["params_active"]
+        widths = sorted(sizes, key=lambda width: abs(math.log(sizes[width] / best)))
+        base = self._trial_base()
         settings = self.settings
         runs = [
             trial(base, settings, self.latent_shape, self.heldout_flops, width, self.config.seed)
@@ -199,6 +200,10 @@ class Sweep:
             "run_folder": str(self.folder / "trials" / best),
         }
         return self._do(engine, "samples", [Task("samples", "samples", arguments)])[0]
+
+    def _best_of_largest_budget(self) -> dict[str, Any]:
+        largest = self.settings.budgets[-1]
+        return self._best([run for run in self.trials if run.budget_flops == largest])
 
     def _best(self, trials: Sequence[ConfigDict]) -> dict[str, Any]:
         """The row of the finished trial of least loss."""

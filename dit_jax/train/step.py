@@ -51,6 +51,11 @@ def make_train_steps(loss_fn: LossFn, config: OptimizerConfig) -> Callable:
         key = jax.random.key(horizon.seed)
         keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
         lrs = learning_rate(number, horizon, config.schedule)
-        return jax.lax.scan(step, state, (batches, keys, lrs, ema_decay(number, config.ema_gamma)))
+        inputs = (batches, keys, lrs, ema_decay(number, config.ema_gamma))
+        if len(number) > 1:
+            return jax.lax.scan(step, state, inputs)
+        # XLA's CPU backend has no fast convolution inside a loop, not even in one of a single turn.
+        state, metrics = step(state, jax.tree.map(lambda a: a[0], inputs))
+        return state, jax.tree.map(lambda a: a[None], metrics)
 
     return jax.jit(steps, donate_argnums=0)
