@@ -61,7 +61,7 @@ WEIGHTS = pathlib.Path(__file__).parent / "autoencoder" / "weights"
 
 
 def construct(cls: type[T], section: Mapping[str, Any] | ConfigDict, where: str) -> T:
-    """`cls(**section)`, naming the nearest valid key where one is unknown.
+    """`cls(**section)`, naming the nearest valid key where one is unknown; JSON's lists become tuples.
 
     Raises:
       ValueError: an unknown key, or what `cls` itself refuses.
@@ -71,7 +71,7 @@ def construct(cls: type[T], section: Mapping[str, Any] | ConfigDict, where: str)
     for key in values:
         if key not in valid:
             raise ValueError(f"config.{where}.{key} is unknown; {nearest(key, valid)}")
-    return cls(**values)
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def nearest(name: str, valid: list[str]) -> str:

@@ -62,7 +62,6 @@ class DiTConfig:
     dtype: str = "float32"
 
     def __post_init__(self):
-        object.__setattr__(self, "patch", tuple(self.patch))
         check_heads(self.width, self.num_heads)
         check_remat(self.remat)
         if self.attention not in ATTENTION:
