@@ -17,10 +17,10 @@ def get_config() -> ConfigDict:
     config.backbone.update(width=0, depth=0, num_heads=0)  # the ladder sets them
     config.sweep = ConfigDict(
         {
-            "budgets": (1e10, 2.5e10, 6e10, 1.5e11),
-            "widths": (8, 12, 16, 24, 32, 48, 64),
+            "budgets": (2e10, 4e10, 8e10, 1.6e11),
+            "widths": (12, 16, 20, 24, 32, 40, 48),
             "min_steps": 150,
-            "max_steps": 4000,
+            "max_steps": 2400,
             "seeds": 1,
             "heldout_factor": 3.0,
             "heldout_widths": 1,

@@ -10,8 +10,9 @@ import dataclasses
 import difflib
 import functools
 import itertools
+import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
@@ -139,10 +140,10 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
         )
     if data.source == "folder":
         sizes = construct(FolderConfig, {**size, **data.folder, "path": data.path, "fps": data.fps}, "data")
-        return Part(_folder_source(sizes), training, config.evaluate.num_clips)
+        return Part(_folder_source(sizes), training, config.evaluate.num_clips, _overlap(data))
     if data.source == "tfds":
         source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir))
-        return Part(source, training, config.evaluate.num_clips)
+        return Part(source, training, config.evaluate.num_clips, 0)
     raise ValueError(
         f"config.data.source={data.source!r} is unknown; "
         f"{nearest(data.source, ['known_world', 'folder', 'tfds', 'latents'])}"
@@ -155,13 +156,28 @@ def _folder_source(config: FolderConfig) -> FolderSource:
     return FolderSource(config)
 
 
+def _overlap(data: ConfigDict) -> int:
+    """Windows of a folder's files before a window that share frames with it, at the files' common rate."""
+    stride = data.folder.stride_seconds
+    return max(0, math.ceil(data.num_frames / data.fps / stride) - 1) if stride and data.fps else 0
+
+
 class Part:
     """The first clips of a source, or the last ones that are held out for validation.
 
     No more than a quarter is held out.
+
+    Args:
+      source: all clips, in their order.
+      training: which part.
+      num_validation: clips to hold out.
+      gap: clips before those that belong to neither part, for they share frames with what is held out.
+
+    Raises:
+      ValueError: the clips are too few.
     """
 
-    def __init__(self, source: ClipSource, training: bool, num_validation: int):
+    def __init__(self, source: ClipSource, training: bool, num_validation: int, gap: int):
         held_out = min(num_validation, len(source) // 4)
         if held_out < 2:
             raise ValueError(
@@ -169,9 +185,8 @@ class Part:
                 "clips (config.data.num_frames) or overlapping windows (config.data.folder.stride_seconds)"
             )
         self.source = source
-        self._start, self._stop = (
-            (0, len(source) - held_out) if training else (len(source) - held_out, len(source))
-        )
+        first = len(source) - held_out
+        self._start, self._stop = (0, max(1, first - gap)) if training else (first, len(source))
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -215,7 +230,7 @@ def latents_source(folder: pathlib.Path) -> "Joined":
 class Joined:
     """Sources one after the other."""
 
-    def __init__(self, sources: list[LatentsSource]):
+    def __init__(self, sources: Sequence[Any]):
         self.sources = sources
         self._starts = list(itertools.accumulate((len(s) for s in sources), initial=0))
 

@@ -22,6 +22,9 @@ from grain.sources import RandomAccessDataSource
 from dit_jax.data.order import Epochs, HostRows
 
 
+Transform = grain.transforms.RandomMap | Callable[[Any, np.random.Generator], Mapping[str, Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class LoaderConfig:
     """How to batch.
@@ -78,7 +81,7 @@ class Loader:
     def __init__(
         self,
         source: RandomAccessDataSource,
-        transform: grain.transforms.RandomMap | Callable[[Any, np.random.Generator], Mapping[str, Any]],
+        transform: Transform,
         config: LoaderConfig,
         process_index: int = 0,
         process_count: int = 1,
@@ -163,7 +166,7 @@ class Loader:
         return iter(dataset)
 
 
-def _samples(source: RandomAccessDataSource, transform: Callable, config: LoaderConfig) -> grain.MapDataset:
+def _samples(source: RandomAccessDataSource, transform: Transform, config: LoaderConfig) -> grain.MapDataset:
     """The global order of transformed samples."""
     shuffle_seed, transform_seed = map(int, np.random.SeedSequence(config.seed).generate_state(2))
     samples = Epochs(source, shuffle_seed if config.shuffle else None)
