@@ -17,13 +17,13 @@ def get_config() -> ConfigDict:
     config.backbone.update(width=0, depth=0, num_heads=0)  # the ladder sets them
     config.sweep = ConfigDict(
         {
-            "budgets": (2e10, 4e10, 8e10, 1.6e11),
+            "budgets": (1e10, 2e10, 4e10, 8e10, 1.6e11),
             "widths": (12, 16, 20, 24, 32, 40, 48),
-            "min_steps": 150,
-            "max_steps": 2400,
+            "min_steps": 120,
+            "max_steps": 3200,
             "seeds": 1,
             "heldout_factor": 3.0,
-            "heldout_widths": 1,
+            "heldout_widths": 2,
             "num_samples": 128,
             "num_shown": 6,
             "workers": 0,
