@@ -28,7 +28,7 @@ quickstart: $(STAMP)  ## the main job, small: sweep, law, prediction, samples
 	@$(BIN)/python -m experiments.quickstart --workdir=runs/quickstart
 
 test: $(STAMP)  ## every test, the fast ones first
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## style and simple mistakes
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

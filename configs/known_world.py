@@ -5,8 +5,21 @@
 python -m experiments.train --config=configs/known_world.py --workdir=runs/known_world
 """
 
+from dataclasses import asdict
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
+
+from dit_jax.autoencoder.losses import AutoencoderLossConfig
+from dit_jax.backbone.dit import DiTConfig
+from dit_jax.diffusion.known import TASKS
+from dit_jax.diffusion.objective import ObjectiveConfig
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.evaluate.loss_grid import LossGridConfig
+from dit_jax.mesh import MeshConfig
+from dit_jax.text.byte import ByteTextConfig
+from dit_jax.train.loop import LoopConfig
+from dit_jax.train.optimizer import OptimizerConfig
 
 
 def get_config() -> ConfigDict:
@@ -28,7 +41,7 @@ def get_config() -> ConfigDict:
                 "caption_weights": {"dense": 1.0, "short": 0.0, "tag": 0.0},
                 "folder": {"stride_seconds": placeholder(float), "max_windows_per_file": 1000},
             },
-            "loader": {"batch_size": 8, "num_workers": 0},
+            "loader": {"batch_size": 8, "num_workers": 0, "num_threads": 1, "prefetch_batches": 4},
             "autoencoder": {
                 "path": "known_world",  # comes with the package; or a safetensors file
                 "train": False,  # on this data, first
@@ -45,34 +58,31 @@ def get_config() -> ConfigDict:
                     "decoder_blocks": (2, 2, 1),
                 },
             },
-            "autoencoder_loss": {},
-            "autoencoder_optimizer": {"lr": 4e-3, "warmup_steps": 200, "schedule": "cosine"},
-            "text": {"max_bytes": 96, "width": 32, "depth": 1, "num_heads": 2, "stride": 4},
+            "autoencoder_loss": asdict(AutoencoderLossConfig()),
+            "autoencoder_optimizer": asdict(OptimizerConfig(lr=4e-3, warmup_steps=200)),
+            "text": asdict(ByteTextConfig(max_bytes=96, width=32, num_heads=2)),
             "backbone": {
                 "name": "dit",
-                "in_channels": 16,
-                "width": 32,
-                "depth": 2,
-                "num_heads": 2,
-                "text_width": 32,
-                "patch": (1, 1, 1),
-                "attention": "joint",
-                "time_features": 64,
-                "remat": "none",
-                "unroll": 2,
-                "dtype": "float32",
+                **asdict(
+                    DiTConfig(
+                        width=32,
+                        depth=2,
+                        num_heads=2,
+                        text_width=32,
+                        patch=(1, 1, 1),
+                        time_features=64,
+                        unroll=2,  # the loop costs more than such small blocks
+                    )
+                ),
             },
             "objective": {
-                "output": "residual",
-                "time_law": "uniform",
-                "shift": 1.0,
-                "caption_dropout": 0.1,
-                "known": {"none": 1.0},
+                **asdict(ObjectiveConfig()),
+                "known": {task: float(task == "none") for task in TASKS},
             },
-            "sampler": {"method": "heun", "num_steps": 16, "guidance_scale": 2.5},
-            "optimizer": {"lr": 1e-2, "warmup_steps": 20, "schedule": "cosine"},
-            "train": {"total_steps": 1000, "chunk_steps": 20, "save_every_steps": 1000},
-            "mesh": {"data": -1, "fsdp": 1, "model": 1, "seq": 1},
-            "evaluate": {"num_clips": 128, "num_times": 8, "seed": 0},
+            "sampler": asdict(SamplerConfig()),
+            "optimizer": asdict(OptimizerConfig(lr=1e-2, warmup_steps=20)),
+            "train": asdict(LoopConfig(total_steps=1000, chunk_steps=20)),
+            "mesh": asdict(MeshConfig()),
+            "evaluate": asdict(LossGridConfig()),
         }
     )

@@ -14,7 +14,10 @@ def get_config() -> ConfigDict:
     """The known world's config and a sweep."""
     config = known_world.get_config()
     config.train.chunk_steps = 10
-    config.backbone.update(width=0, depth=0, num_heads=0)  # the ladder sets them
+    # 0: the ladder sets it
+    config.backbone.update(width=0, depth=0, num_heads=0, text_width=0)
+    config.text.update(width=0, num_heads=0)
+    config.train.update(total_steps=0, save_every_steps=0)
     config.sweep = ConfigDict(
         {
             "budgets": (1e10, 2e10, 4e10, 8e10, 1.6e11),

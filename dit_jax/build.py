@@ -20,7 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
-from dit_jax.autoencoder.files import load_autoencoder
+from dit_jax.autoencoder.files import load_autoencoder, read_autoencoder_config
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.losses import AutoencoderLossConfig
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
@@ -127,8 +127,8 @@ def null_ids(config: ConfigDict) -> Int[Array, "1 L"]:
 def clip_source(config: ConfigDict, split: str) -> ClipSource:
     """The pixels of the `train` or `validation` split of `config.data`.
 
-    The known world's splits are streams of their own. Of a folder or a data set without a validation split,
-    the last windows are held out.
+    The known world's splits are streams of their own. Of a folder's windows, and of the train split of a TFDS
+    data set, the last are held out.
     """
     data, training = config.data, split == "train"
     size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
@@ -142,7 +142,13 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
         sizes = construct(FolderConfig, {**size, **data.folder, "path": data.path, "fps": data.fps}, "data")
         return Part(_folder_source(sizes), training, config.evaluate.num_clips, _overlap(data))
     if data.source == "tfds":
-        source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir))
+        source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir, fps=data.fps))
+        shape = source[0].video.shape[:3]
+        if shape != tuple(size.values()):
+            raise ValueError(
+                f"the clips of {data.path} are {shape} (frames, height, width) and config.data asks for "
+                f"{tuple(size.values())}: make them equal"
+            )
         return Part(source, training, config.evaluate.num_clips, 0)
     raise ValueError(
         f"config.data.source={data.source!r} is unknown; "
@@ -186,13 +192,24 @@ class Part:
             )
         self.source = source
         first = len(source) - held_out
-        self._start, self._stop = (0, max(1, first - gap)) if training else (first, len(source))
+        if first <= gap:
+            raise ValueError(
+                f"{len(source)} clips overlap so much that none is left to train on beside {held_out} held "
+                "out: give more video or a longer config.data.folder.stride_seconds"
+            )
+        self._start, self._stop = (0, first - gap) if training else (first, len(source))
 
     def __len__(self) -> int:
         return self._stop - self._start
 
     def __getitem__(self, index: int):
         return self.source[self._start + range(len(self))[index]]
+
+
+def caption_level(config: ConfigDict) -> str:
+    """The level of captions that is trained on most, and so validated and sampled with."""
+    weights = config.data.caption_weights.to_dict()
+    return max(weights, key=weights.get)
 
 
 def is_endless(config: ConfigDict) -> bool:
@@ -210,7 +227,8 @@ def loader(config: ConfigDict, source: Any, seed: int, **hosts: int) -> Loader:
 def latents_folder(config: ConfigDict, folder: str | pathlib.Path, split: str) -> pathlib.Path:
     """Where the latents of a split lie: those that `config.data.path` names, or the run's own."""
     folder = pathlib.Path(folder)
-    return (folder / config.data.path if config.data.source == "latents" else folder / "latents") / split
+    folder = folder / config.data.path if config.data.source == "latents" else folder / "latents"
+    return (folder / split).resolve()  # one name for it, however a run's folder leads there
 
 
 @functools.lru_cache(maxsize=4)
@@ -220,7 +238,7 @@ def latents_source(folder: pathlib.Path) -> "Joined":
     Raises:
       ValueError: parts are missing.
     """
-    parts = sorted(path for path in folder.glob("*-of-*") if path.is_dir())
+    parts = sorted(path for path in folder.glob("[0-9]*-of-*") if path.is_dir())
     expected = int(parts[0].name.split("-of-")[1]) if parts else 1
     if len(parts) != expected:
         raise ValueError(f"{folder} has {len(parts)} of {expected} parts of the latents: encode them first")
@@ -270,8 +288,8 @@ def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[
     """
     if config.data.source == "latents":
         return tuple(latents_source(latents_folder(config, folder, "train")).sources[0].metadata["shape"])
-    sizes = autoencoder_config(config) if config.autoencoder.train else autoencoder(config, folder)[0].config
-    data = config.data
+    data, path = config.data, autoencoder_path(config, folder)
+    sizes = autoencoder_config(config) if config.autoencoder.train else read_autoencoder_config(path)
     return (*sizes.latent_shape((data.num_frames, data.height, data.width)), sizes.latent_channels)
 
 
@@ -287,6 +305,8 @@ def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
     """
     for name in SECTIONS:
         section(config, name)
+    construct(LoaderConfig, config.loader.to_dict() | {"seed": config.seed}, "loader")
+    ToElement(config.data.caption_weights.to_dict(), tokenizer(config))
     denoiser(config)
     backbone = backbone_config(config)
     token_grid(shape, backbone.patch)

@@ -7,9 +7,10 @@ the work, an interrupted one goes on, and the result does not depend on either.
 """
 
 import hashlib
+import json
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 
 from dit_jax import build
 from dit_jax.data.clip import ClipSource
-from dit_jax.data.latents_io import write_latents
+from dit_jax.data.latents_io import read_metadata, write_latents
 from dit_jax.program import make_encoder
 
 BATCH = 32
@@ -30,9 +31,11 @@ def num_parts(config: ConfigDict, split: str) -> int:
     return math.ceil(len(build.clip_source(config, split)) / PART)
 
 
-def encode(config: ConfigDict, folder: str | pathlib.Path) -> None:
-    """Writes whatever is missing of the latents of both splits of `config.data`."""
-    for split in ("train", "validation"):
+def encode(
+    config: ConfigDict, folder: str | pathlib.Path, splits: Sequence[str] = ("train", "validation")
+) -> None:
+    """Writes whatever is missing of the latents of some splits of `config.data`."""
+    for split in splits:
         for part in range(num_parts(config, split)):
             encode_part(config, folder, split, part)
 
@@ -52,20 +55,35 @@ def encode_part(
       split: `train` or `validation`.
       part: from 0.
       progress: told of (clips done, clips in this part).
+
+    Raises:
+      ValueError: what is there was made of other data or by another autoencoder.
     """
     path = build.latents_folder(config, folder, split) / f"{part:05d}-of-{num_parts(config, split):05d}"
-    if path.exists():
-        return
     source = build.clip_source(config, split)
     weights = build.autoencoder_path(config, folder)
     metadata = {
         "autoencoder_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "source": config.data.to_dict(),
+        "source": json.loads(json.dumps(config.data.to_dict())),
         "split": split,
     }
+    if path.exists():
+        _check_same(path, metadata)
+        return
     clips = range(part * PART, min((part + 1) * PART, len(source)))
     encoder = _encoder(str(weights))
-    write_latents(path, _elements(source, clips, encoder, progress), metadata)
+    try:
+        write_latents(path, _elements(source, clips, encoder, progress), metadata)
+    except OSError:
+        if not path.exists():  # else another process was faster, with the same result
+            raise
+
+
+def _check_same(path: pathlib.Path, metadata: Mapping[str, Any]) -> None:
+    there = read_metadata(path)
+    for name, mine in metadata.items():
+        if there.get(name) != mine:
+            raise ValueError(f"{path} was encoded with another {name}: use another --workdir")
 
 
 def _encoder(weights: str) -> Callable:

@@ -3,7 +3,7 @@
 """From a checkpoint and prompts to video.
 
 from dit_jax.generate import load
-model = load("runs/quickstart/trials/heldout")
+model = load("runs/quickstart/trials/c4.8e11-w40-s0")
 video = model(["A large red circle moves right from the left side of a dark background."])
 """
 
@@ -20,9 +20,10 @@ from dit_jax import build
 from dit_jax.arrays import Latents
 from dit_jax.diffusion.known import task_mask
 from dit_jax.diffusion.sampler import SamplerConfig
-from dit_jax.pixels import as_bytes, as_pixels
-from dit_jax.program import program
-from dit_jax.run import CHECKPOINTS, read_config
+from dit_jax.files import read_config
+from dit_jax.pixels import as_bytes
+from dit_jax.program import make_encoder, program
+from dit_jax.run import CHECKPOINTS
 from dit_jax.train.checkpoint import Checkpointer
 
 Videos = UInt8[np.ndarray, "B T H W C"]
@@ -44,7 +45,7 @@ class Generator:
         self._tokenize = build.tokenizer(config)
         self._latent_shape = build.latent_shape(config, folder)
         model, stats = build.autoencoder(config, folder)
-        self._encode = jax.jit(lambda video: stats.normalize(model.encode(as_pixels(video))))
+        self._encode = jax.jit(make_encoder(model, stats))
         self._decode = jax.jit(lambda latents: model.decode(stats.denormalize(latents)))
 
     def __call__(
@@ -97,6 +98,9 @@ def load(folder: str | pathlib.Path) -> Generator:
     """
     folder = pathlib.Path(folder)
     config = read_config(folder)
+    if "sweep" in config:
+        raise FileNotFoundError(f"{folder} is a sweep's: give the folder of one of its runs, in trials/")
+    config.mesh = dict(data=-1, fsdp=1, model=1, seq=1)  # whatever it was trained on
     checkpointer = Checkpointer(folder / CHECKPOINTS)
     try:
         params = checkpointer.load("ema", program(config, folder).abstract.ema)

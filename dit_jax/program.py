@@ -60,7 +60,7 @@ class Program:
         self._graph, shapes = abstract_module(make)
         self.mesh: Mesh = make_mesh(build.section(config, "mesh"))
         self.init, self.abstract = make_init(make, make_optimizer(optimizer), self.mesh)
-        self.steps = make_train_steps(self._loss, optimizer)
+        self.steps = make_train_steps(self._loss, optimizer, self.abstract)
         self.loss_grid = make_loss_grid(
             lambda params, *inputs: self.velocity(params)(*inputs, None),
             time_bins(evaluation.num_times, self._objective.shift),

@@ -4,7 +4,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import pathlib
 import time
 from typing import Any
@@ -14,9 +13,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dit_jax import build
+from dit_jax.data.captions import caption_at
 from dit_jax.data.loader import Loader
-from dit_jax.encode import encode, encode_part
+from dit_jax.encode import encode
 from dit_jax.evaluate.loss_grid import summarise_loss_grid
+from dit_jax.files import claim
 from dit_jax.program import Program, program
 from dit_jax.sweep.flops import tokens_per_clip, training_flops
 from dit_jax.train.checkpoint import Checkpointer
@@ -43,8 +44,7 @@ def run(
     """
     started = time.monotonic()
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(config, folder)
+    claim(config, folder)
     compiled = program(config, folder)
     loader, validation, num_clips = _data(config, folder)
     row = describe(config, folder)
@@ -55,8 +55,8 @@ def run(
         state = _train(config, compiled, loader, checkpointer, folder, progress)
         row |= evaluate(compiled, state.ema, validation)
         row["status"] = "finished" if np.isfinite(row["loss"]) else "diverged"
-    except Diverged:
-        row |= {"status": "diverged", "loss": None, "loss_se": None}
+    except Diverged as error:
+        row |= {"status": "diverged", "loss": None, "loss_se": None, "error": str(error)}
     finally:
         checkpointer.close()
         loader.close()
@@ -107,12 +107,11 @@ def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, n
     """The loader of training batches, the validation set whole, and the number of distinct clips."""
     hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
     endless = build.is_endless(config)
+    if config.data.source != "latents":
+        encode(config, folder, ("validation",) if endless else ("train", "validation"))
     if endless:
-        encode_part(config, folder, "validation", 0)
         source = build.clip_source(config, "train")  # fresh clips for ever, encoded in the step
     else:
-        if config.data.source != "latents":
-            encode(config, folder)
         source = build.latents_source(build.latents_folder(config, folder, "train"))
     held_out = build.latents_source(build.latents_folder(config, folder, "validation"))
     loader = build.loader(config, source, config.seed, **hosts)
@@ -120,12 +119,12 @@ def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, n
 
 
 def whole(config: ConfigDict, source: Any) -> dict[str, np.ndarray]:
-    """The elements of a small source as arrays: `latents`, and `text_ids` of the densest captions."""
-    tokenize = build.tokenizer(config)
+    """The elements of a small source as arrays: `latents`, and `text_ids` of the captions most trained on."""
+    tokenize, level = build.tokenizer(config), build.caption_level(config)
     elements = [source[i] for i in range(min(len(source), config.evaluate.num_clips))]
     return {
         "latents": np.stack([element["latents"] for element in elements]),
-        "text_ids": np.stack([tokenize(element["captions"].get("dense", "")) for element in elements]),
+        "text_ids": np.stack([tokenize(caption_at(element["captions"], level)) for element in elements]),
     }
 
 
@@ -159,20 +158,3 @@ def describe(config: ConfigDict, folder: str | pathlib.Path) -> dict[str, Any]:
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
     }
-
-
-def write_config(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Writes `config.json`."""
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
-
-
-def read_config(folder: str | pathlib.Path) -> ConfigDict:
-    """The config of a run's folder.
-
-    Raises:
-      FileNotFoundError: the folder is not a run's.
-    """
-    path = pathlib.Path(folder) / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no config.json: give the folder of a run")
-    return ConfigDict(json.loads(path.read_text()))

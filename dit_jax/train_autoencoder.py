@@ -82,7 +82,7 @@ def _train(config, folder, make, loss, optimizer, progress) -> PyTree:
         writer = MetricWriter(folder, int(state.step))
         horizon = Horizon(optimizer.lr, optimizer.warmup_steps, total, config.seed)
         return train(
-            make_train_steps(loss, optimizer),
+            make_train_steps(loss, optimizer, abstract),
             state,
             loader,
             horizon,

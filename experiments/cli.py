@@ -46,11 +46,25 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
             if len(argv) > 1:
                 raise ValueError(f"{argv[1]!r} is not a flag: write --name=value")
             return main()
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            return 130
         except (*codes, *USER_ERRORS) as error:
             return _report(error, next((code for kind, code in codes.items() if isinstance(error, kind)), 2))
 
     logging.set_verbosity(logging.WARNING)
+    if {"--help", "-help", "-h"} & set(sys.argv[1:]):
+        print(_help())
+        sys.exit(0)
     app.run(guarded, flags_parser=_parse)
+
+
+def _help() -> str:
+    """What the entry does, and its own flags."""
+    modules = [name for name in flags.FLAGS.flags_by_module_dict() if name.startswith("experiments")]
+    modules += [sys.argv[0]] if sys.argv[0] in flags.FLAGS.flags_by_module_dict() else []
+    text = sys.modules["__main__"].__doc__ or ""
+    return text + "".join(flags.FLAGS.module_help(name) for name in modules)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -26,7 +26,7 @@ ONLY_AUTOENCODER = flags.DEFINE_bool("autoencoder_only", False, "stop when the a
 
 def main() -> int:
     config, folder, console = CONFIG.value, pathlib.Path(WORKDIR.value), Console()
-    folder.mkdir(parents=True, exist_ok=True)
+    build.check(config, build.latent_shape(config, folder))
     if config.autoencoder.train and not build.autoencoder_path(config, folder).exists():
         scores = _watched(
             "autoencoder", config.autoencoder.steps, lambda p: train_autoencoder(config, folder, p)
@@ -36,7 +36,6 @@ def main() -> int:
         )
     if ONLY_AUTOENCODER.value:
         return 0
-    build.check(config, build.latent_shape(config, folder))
     row = _watched("training", config.train.total_steps, lambda told: train(config, folder, told))
     append_record(folder / "records.jsonl", row)
     console.print(f"{row['status']}: loss {row['loss']} ± {row['loss_se']} after {row['flops']:.3g} FLOPs")

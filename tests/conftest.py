@@ -24,3 +24,8 @@ def shared() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip("no folder `shared` beside the repository")
     return path
+
+
+def pytest_collection_modifyitems(items):
+    """The fast ones first: whole sweeps, and what is marked slow, come last."""
+    items.sort(key=lambda item: ("end_to_end" in str(item.path)) + 2 * bool(item.get_closest_marker("slow")))

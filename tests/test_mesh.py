@@ -92,12 +92,14 @@ curves, sharded = {}, {}
 for name, axes in json.loads(sys.argv[1]).items():
     count = int(np.prod(list(axes.values()) or [1]))
     mesh = make_mesh(MeshConfig(**{"data": 1} | axes), jax.devices()[:count])
-    init, _ = make_init(make, make_optimizer(OptimizerConfig()), mesh)
+    init, abstract = make_init(make, make_optimizer(OptimizerConfig()), mesh)
     state = init(jax.random.key(0))
     kernel = state.params["backbone"]["blocks"]["mlp"]["up"]["kernel"]
     sharded[name] = kernel.size // kernel.addressable_shards[0].data.size
-    steps = make_train_steps(loss, OptimizerConfig())
-    _, metrics = steps(state, place_batch(batches, mesh, 1), Horizon(1e-2, 1, 6, 0))
+    steps = make_train_steps(loss, OptimizerConfig(), abstract)
+    state, metrics = steps(state, place_batch(batches, mesh, 1), Horizon(1e-2, 1, 6, 0))
+    where = jax.tree.map(lambda leaf, shape: leaf.sharding == shape.sharding, state, abstract)
+    assert all(jax.tree.leaves(where)), where
     curves[name] = np.asarray(metrics["loss"]).tolist()
 print(json.dumps([curves, sharded]))
 """

@@ -70,6 +70,19 @@ def load_autoencoder(path: str | os.PathLike) -> tuple[Autoencoder, LatentStats]
     return _build(config, leaves), stats
 
 
+def read_autoencoder_config(path: str | os.PathLike) -> AutoencoderConfig:
+    """The sizes of a saved autoencoder, from its header alone: no device is started.
+
+    Raises:
+      ValueError: one line that names the file: not safetensors, or no valid config.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            return _read_config(file.metadata())
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
 def _parameters(model: Autoencoder) -> dict[str, nnx.Param]:
     """By dotted path, such as `encoder.0.project.kernel`."""
     nodes = nnx.iter_graph(model)

@@ -64,10 +64,26 @@ class DiTConfig:
     def __post_init__(self):
         check_heads(self.width, self.num_heads)
         check_remat(self.remat)
+        self._check_sizes()
         if self.attention not in ATTENTION:
             raise ValueError(f"attention={self.attention!r} is not one of {', '.join(ATTENTION)}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype={self.dtype!r} is not one of float32, bfloat16")
+
+    def _check_sizes(self):
+        for name in ("in_channels", "width", "depth", "text_width", "mlp_ratio", "unroll"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if len(self.patch) != 3 or min(self.patch) < 1:
+            raise ValueError(f"patch={self.patch} must be three sizes of at least 1: (frames, rows, columns)")
+        if self.time_features < 2 or self.time_features % 2:
+            raise ValueError(f"time_features={self.time_features} must be even and at least 2")
+        least = 6 if self.attention == "joint" else 4
+        if self.width // self.num_heads < least:
+            raise ValueError(
+                f"num_heads={self.num_heads} leave {self.width // self.num_heads} of width={self.width} to a "
+                f"head, and every axis of position turns a pair: give a head {least} at least"
+            )
 
     @property
     def num_modulations(self) -> int:

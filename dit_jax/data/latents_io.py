@@ -85,7 +85,7 @@ class LatentsSource:
 
     def __init__(self, path: str | Path):
         self._path = Path(path)
-        self.metadata = _read_metadata(self._path)
+        self.metadata = read_metadata(self._path)
         self._num_shards = self.metadata["num_shards"]
         sizes = [len(range(shard, len(self), self._num_shards)) for shard in range(self._num_shards)]
         self._firsts = list(itertools.accumulate(sizes, initial=0))
@@ -168,7 +168,12 @@ def _encode(latents: np.ndarray, shape: tuple[int, ...], element: Mapping[str, A
     return save({"latents": half, "json": np.frombuffer(text, np.uint8)})
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The `metadata.json` of a set of latents.
+
+    Raises:
+      ValueError: there is none, it is damaged, or of another version.
+    """
     try:
         metadata = json.loads((path / METADATA).read_text())
     except FileNotFoundError:

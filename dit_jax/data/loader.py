@@ -21,7 +21,6 @@ from grain.sources import RandomAccessDataSource
 
 from dit_jax.data.order import Epochs, HostRows
 
-
 Transform = grain.transforms.RandomMap | Callable[[Any, np.random.Generator], Mapping[str, Any]]
 
 

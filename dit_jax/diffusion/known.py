@@ -54,8 +54,9 @@ def draw_known(
     key: Key, weights: Mapping[str, float], batch_size: int, shape: tuple[int, int, int]
 ) -> Known | None:
     """Masks of a batch, each clip's task drawn by `weights`; None when nothing is ever given."""
-    if set(weights) <= {"none"}:
+    drawn = {task: weight for task, weight in weights.items() if weight > 0}
+    if set(drawn) <= {"none"}:
         return None
-    masks = jnp.stack([task_mask(task, shape) for task in weights])
-    probability = jnp.asarray(list(weights.values()), jnp.float32)
+    masks = jnp.stack([task_mask(task, shape) for task in drawn])
+    probability = jnp.asarray(list(drawn.values()), jnp.float32)
     return masks[jax.random.categorical(key, jnp.log(probability), shape=(batch_size,))]

@@ -40,8 +40,11 @@ class ObjectiveConfig:
             raise ValueError(
                 f"shift={self.shift} must be positive and caption_dropout={self.caption_dropout} in [0, 1)"
             )
-        if set(self.known) - set(TASKS) or not sum(self.known.values()) > 0:
-            raise ValueError(f"known={dict(self.known)} must give positive weight to: {', '.join(TASKS)}")
+        weights = self.known.values()
+        if set(self.known) - set(TASKS) or min(weights, default=0) < 0 or not sum(weights) > 0:
+            raise ValueError(
+                f"known={dict(self.known)} must give weights, not negative and not all 0, to: {', '.join(TASKS)}"
+            )
 
 
 def flow_matching_loss(

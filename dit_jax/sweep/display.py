@@ -131,8 +131,7 @@ def verdict(result: dict[str, Any]) -> list[str]:
     lines = [
         f"held-out budget {held['flops']:.3g} FLOPs: predicted loss {held['loss_predicted']:.4f} "
         f"(95 % {low:.4f} to {high:.4f}), measured {held['loss_measured']:.4f}: {where} the interval",
-        f"text: without it the loss is higher by {row['text_gap']:.4f} ± {row['text_gap_se']:.4f} (se), "
-        f"{row['text_gap'] / row['text_gap_se']:.0f} standard errors",
+        _text_verdict(row["text_gap"], row["text_gap_se"]),
     ]
     if colours := result["scores"].get("colours_exact"):
         real = result["scores"]["colours_exact_real"]["score"]
@@ -142,6 +141,12 @@ def verdict(result: dict[str, Any]) -> list[str]:
             f"real clips in {real:.0%}"
         )
     return [*lines, f"law: {law['status']}" + (f" ({', '.join(law['flags'])})" if law["flags"] else "")]
+
+
+def _text_verdict(gap: float, error: float) -> str:
+    if not error:
+        return "text: the clips have no captions, so what text does was not measured"
+    return f"text: without it the loss is higher by {gap:.4f} ± {error:.4f} (se), {gap / error:.0f} standard errors"
 
 
 def paths(folder: pathlib.Path, result: dict[str, Any]) -> list[str]:

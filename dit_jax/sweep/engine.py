@@ -6,6 +6,7 @@ Many tiny models train fastest in one single-threaded process per core. Workers 
 and a task goes by preference to a worker that has compiled its model already.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -70,7 +71,7 @@ class Engine:
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._keep_open = tuple(keep_open)
-        self._num_workers = num_workers or len(os.sched_getaffinity(0))
+        self._num_workers = num_workers or _num_cores()
         self._workers: list[_Worker] = []
         self._events: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
 
@@ -85,36 +86,35 @@ class Engine:
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> None:
         """Does all `tasks`, telling `on_event` of each one's progress and end, in this thread."""
         waiting = list(tasks)
-        busy = sum(self._assign(worker, waiting) for worker in self._workers)
-        while busy:
+        for worker in self._workers:
+            self._assign(worker, waiting)
+        while any(worker.task for worker in self._workers):
             worker, event = self._events.get()
             if event is None:
                 worker = self._replace(worker, waiting, on_event)
-            elif not self._handle(worker, event, on_event):
-                continue
-            busy += self._assign(worker, waiting) - 1
+            else:
+                self._handle(worker, event, on_event)
+            if worker.task is None:
+                self._assign(worker, waiting)
 
-    def _handle(self, worker: "_Worker", event: dict[str, Any], on_event: OnEvent) -> bool:
-        """Passes an event on; True when it ends the worker's task."""
+    def _handle(self, worker: "_Worker", event: dict[str, Any], on_event: OnEvent) -> None:
+        """Passes an event on; all but progress end the worker's task."""
         if event["event"] == "ready" or worker.task is None:
-            return False
+            return
         task = worker.task
-        ends = event["event"] != "progress"
-        if ends:
+        if event["event"] != "progress":
             worker.task = None
         on_event(task, event)
-        return ends
 
-    def _assign(self, worker: "_Worker", waiting: list[Task]) -> int:
+    def _assign(self, worker: "_Worker", waiting: list[Task]) -> None:
         """Gives `worker` a task, the first that it has compiled, else of a group that no other has."""
         if not waiting:
-            return 0
+            return
         others = {group for other in self._workers if other is not worker for group in other.groups}
         rank = lambda task: 0 if task.group in worker.groups else 2 if task.group in others else 1  # noqa: E731
         task = min(waiting, key=rank)
         waiting.remove(task)
         worker.give(task)
-        return 1
 
     def _replace(self, worker: "_Worker", waiting: list[Task], on_event: OnEvent) -> "_Worker":
         """A new worker for one that died; its task is tried again, or has failed."""
@@ -156,6 +156,11 @@ class Engine:
         self._events.put((worker, None))
 
 
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclasses.dataclass
 class _Worker:
     index: int
@@ -167,14 +172,13 @@ class _Worker:
         self.task = task
         task.attempts += 1
         self.groups.add(task.group)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has died: its closed output tells the engine
             self.process.stdin.write(json.dumps({"kind": task.kind, "arguments": task.arguments}) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died: its closed output tells the engine
 
     def stop(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

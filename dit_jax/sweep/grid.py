@@ -42,20 +42,28 @@ class SweepConfig:
     workers: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "budgets", tuple(sorted(float(b) for b in self.budgets)))
-        object.__setattr__(self, "widths", tuple(sorted(self.widths)))
+        object.__setattr__(self, "budgets", tuple(sorted({float(b) for b in self.budgets})))
+        object.__setattr__(self, "widths", tuple(sorted(set(self.widths))))
         if not self.budgets or self.budgets[0] <= 0 or not self.widths:
             raise ValueError(f"budgets={self.budgets} must be positive and widths={self.widths} not empty")
         if self.heldout_factor <= 1:
             raise ValueError(
                 f"heldout_factor={self.heldout_factor} must exceed 1: held out is what lies beyond the fit"
             )
-        for name in ("seeds", "heldout_widths", "num_samples", "num_shown"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        least = dict(seeds=1, heldout_widths=1, num_samples=1, num_shown=1, min_steps=1, workers=0)
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {number}")
 
 
-def trial(config: ConfigDict, sweep: SweepConfig, latent_shape, budget: float, width: int, seed: int):
+def trial(
+    config: ConfigDict,
+    sweep: SweepConfig,
+    latent_shape: tuple[int, ...],
+    budget: float,
+    width: int,
+    seed: int,
+) -> ConfigDict | None:
     """The config of one run, None where its steps fall outside the sweep's bounds."""
     run = ladder(config, width)
     chunk = run.train.chunk_steps
@@ -81,21 +89,16 @@ def isoflop_grid(config: ConfigDict, sweep: SweepConfig, latent_shape: tuple[int
     trials = []
     for budget in reversed(sweep.budgets):
         configs = [trial(config, sweep, latent_shape, budget, width, config.seed) for width in sweep.widths]
-        kept = [run for run in configs if run is not None]
+        kept = [run.backbone.width for run in configs if run is not None]
         if len(kept) < 3:
             raise ValueError(
                 f"budget {budget:.3g} FLOPs has {len(kept)} of the 3 widths it needs between "
                 f"min_steps={sweep.min_steps} and max_steps={sweep.max_steps}: "
                 "widen config.sweep.widths or these bounds"
             )
-        for run in kept:
+        for width in kept:
             for seed in range(config.seed, config.seed + sweep.seeds):
-                trials.append(_with_seed(run, seed))
+                trials.append(trial(config, sweep, latent_shape, budget, width, seed))
+    if len({run.trial for run in trials}) < len(trials):
+        raise ValueError(f"budgets={sweep.budgets} have names in common: put them further apart")
     return trials
-
-
-def _with_seed(run: ConfigDict, seed: int) -> ConfigDict:
-    copy = ConfigDict(run.to_dict())
-    copy.seed = seed
-    copy.trial = f"{run.trial.rsplit('-s', 1)[0]}-s{seed}"
-    return copy

@@ -12,7 +12,15 @@ from dit_jax.layers.attention import check_heads
 ASPECT = 24  # width over depth
 HEAD_DIM = 16
 LEAST_HEADS = 2  # one head costs 4 % of the loss at width 24
-LEAST_WIDTH = 8
+LEAST_WIDTH = 12
+SET_HERE = (
+    "backbone.width",
+    "backbone.text_width",
+    "text.width",
+    "text.num_heads",
+    "train.total_steps",
+    "train.save_every_steps",
+)
 REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
 
 
@@ -28,10 +36,14 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
       width: even.
 
     Raises:
-      ValueError: no heads of even width fill `width`, or the config sets a width of its own.
+      ValueError: no heads of even width fill `width`, or the config sets what only the ladder may set.
     """
-    if config.backbone.width:
-        raise ValueError(f"config.backbone.width={config.backbone.width}: in a sweep use config.sweep.widths")
+    for name in SET_HERE:
+        section, key = name.split(".")
+        if config[section][key]:
+            raise ValueError(
+                f"config.{name}={config[section][key]}: a sweep sets it from config.sweep; leave it 0"
+            )
     if width < LEAST_WIDTH:
         raise ValueError(f"width={width} is below {LEAST_WIDTH}, the least on the ladder")
     num_heads = config.backbone.num_heads or max(LEAST_HEADS, width // HEAD_DIM)

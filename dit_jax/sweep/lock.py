@@ -7,7 +7,7 @@ import os
 import pathlib
 import time
 
-WAIT_SECONDS = 5.0  # the workers of a sweep that was killed end within a moment of it
+WAIT_SECONDS = 1.5  # the workers of a sweep that was killed end within a moment of it
 
 
 class FolderLock:

@@ -11,11 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dit_jax import build
+from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import Clip
 from dit_jax.data.known_world_captions import PALETTE, colours_in
-from dit_jax.data.transforms import caption_at
 from dit_jax.data.video_io import write_film_strip, write_video
 from dit_jax.evaluate.world_score import colour_set, exact_match
+from dit_jax.files import write_whole
 from dit_jax.generate import Generator, Videos, load
 from dit_jax.sweep.grid import SweepConfig
 
@@ -39,19 +40,21 @@ def make_samples(
       progress: told of the share done.
 
     Returns:
-      The scores; empty but for known worlds.
+      The scores; empty but for known worlds. Where the data are latents nothing is drawn.
     """
     sweep = build.construct(SweepConfig, config.sweep, "sweep")
+    if config.data.source == "latents":
+        return {}  # there is nothing real to draw beside
     source = build.clip_source(config, "validation")
     clips = [source[i] for i in range(min(len(source), sweep.num_samples))]
-    captions = [caption_at(clip.captions, "dense") for clip in clips]
+    captions = [caption_at(clip.captions, build.caption_level(config)) for clip in clips]
     model = load(run_folder)
     drawn = _in_batches(lambda part, first: model(captions[part], seed=first), len(clips), progress)
     output = pathlib.Path(folder) / "samples"
     output.mkdir(exist_ok=True)
     _show(output, clips[: sweep.num_shown], drawn, captions)
     scores = _scores(model, clips, drawn, captions) if config.data.source == "known_world" else {}
-    (output / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    write_whole(output / "scores.json", json.dumps(scores, indent=1) + "\n")
     return scores
 
 

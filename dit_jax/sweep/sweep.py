@@ -6,20 +6,22 @@ Every stage leaves files and starts from what is there, so that the same command
 one was stopped.
 """
 
+import dataclasses
 import json
 import math
 import pathlib
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from dit_jax import build
 from dit_jax.encode import num_parts
+from dit_jax.files import claim, write_whole
 from dit_jax.law.document import LawRefused, law_json, write_law
 from dit_jax.law.table import Table, read_table
-from dit_jax.record import read_records
+from dit_jax.record import append_record, numbered_records, read_records
+from dit_jax.run import describe
 from dit_jax.sweep.display import Display
 from dit_jax.sweep.engine import Engine, Task
 from dit_jax.sweep.grid import SweepConfig, isoflop_grid, trial
@@ -34,7 +36,7 @@ class Sweep:
 
     Args:
       config: of the sweep.
-      folder: gets everything (see `DESIGN` of the files in the README).
+      folder: gets everything (the README lists the files).
 
     Raises:
       ValueError: a config that cannot run, or the folder of another sweep.
@@ -43,13 +45,22 @@ class Sweep:
     def __init__(self, config: ConfigDict, folder: str | pathlib.Path):
         self.config = config
         self.folder = pathlib.Path(folder).absolute()
+        if "sweep" not in config:
+            raise ValueError("the config has no section `sweep`: start from configs/quickstart.py")
         self.settings = build.construct(SweepConfig, config.sweep, "sweep")
         self.latent_shape = build.latent_shape(config, self.folder)
         self.trials = isoflop_grid(self._trial_base(), self.settings, self.latent_shape)
         for run in self.trials:
             build.check(run, self.latent_shape)
-        if build.is_endless(config):
+        self._parts = self._count_parts()
+
+    def _count_parts(self) -> dict[str, int]:
+        """Parts of each split to encode: none where `config.data` is latents already."""
+        if self.config.data.source == "latents":
+            return {}
+        if build.is_endless(self.config):
             raise ValueError("config.data.num_clips=0: the runs of a sweep share their clips, give a number")
+        return {split: num_parts(self.config, split) for split in ("train", "validation")}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -69,7 +80,7 @@ class Sweep:
           RuntimeError: no trial of a budget finished.
         """
         with FolderLock(self.folder) as lock:
-            self._claim()
+            claim(self.config, self.folder)
             with Engine(self.settings.workers, self.folder / "workers", (lock.descriptor,)) as engine:
                 self._prepare(engine)
                 self._run_trials(engine, "trials", self.trials, "fit")
@@ -84,18 +95,11 @@ class Sweep:
     def _trial_base(self) -> ConfigDict:
         """A trial's config, but for what its place in the grid sets."""
         base = ConfigDict(self.config.to_dict())
-        base.data.source, base.data.path = "latents", "../../latents"
+        given = self.config.data.source == "latents"
+        base.data.path = str(self.folder / self.config.data.path) if given else "../../latents"
+        base.data.source = "latents"
         base.autoencoder.update(train=False, path=f"../../{build.TRAINED}")
         return base
-
-    def _claim(self) -> None:
-        """Writes the config, or compares it with the one that is there."""
-        path, mine = self.folder / "config.json", self.config.to_dict()
-        text = json.dumps(mine, indent=2, sort_keys=True) + "\n"
-        if path.exists() and path.read_text() != text:
-            key = _difference(json.loads(path.read_text()), json.loads(text))
-            raise ValueError(f"{self.folder} holds a sweep with another config.{key}: use another --workdir")
-        path.write_text(text)
 
     def _prepare(self, engine: Engine) -> None:
         """The autoencoder and the latents."""
@@ -104,24 +108,28 @@ class Sweep:
         if self.config.autoencoder.train and not weights.exists():
             task = Task("autoencoder", "autoencoder", {"config": config, "folder": folder})
             score = self._do(engine, "autoencoder", [task])[0]
-            (self.folder / "autoencoder.json").write_text(json.dumps(score, indent=1) + "\n")
+            write_whole(self.folder / "autoencoder.json", json.dumps(score, indent=1) + "\n")
         elif not weights.exists():
-            shutil.copyfile(build.autoencoder_path(self.config, self.folder), weights)
-        parts = [
-            (split, i) for split in ("train", "validation") for i in range(num_parts(self.config, split))
-        ]
+            write_whole(weights, build.autoencoder_path(self.config, self.folder).read_bytes())
+        encoding = ConfigDict(config)
+        encoding.autoencoder.update(train=False, path=build.TRAINED)  # one autoencoder, whatever comes later
+        arguments = dict(config=encoding.to_dict(), folder=folder)
         tasks = [
-            Task(
-                f"{split} {part}",
-                "encode",
-                {"config": config, "folder": folder, "split": split, "part": part},
-            )
-            for split, part in parts
+            Task(f"{split} {part}", "encode", dict(arguments, split=split, part=part))
+            for split, parts in self._parts.items()
+            for part in range(parts)
         ]
         self._do(engine, "latents", tasks)
 
-    def _do(self, engine: Engine, title: str, tasks: Sequence[Task], done_before: float = 0.0) -> list[Any]:
-        """Results of tasks of which none may fail."""
+    def _do(
+        self,
+        engine: Engine,
+        title: str,
+        tasks: Sequence[Task],
+        done_before: float = 0.0,
+        on_failure: Callable[[Task, str], None] | None = None,
+    ) -> list[Any]:
+        """Results of tasks; what a user can mend ends the sweep, and a failure does unless it is handled."""
         results: dict[str, Any] = {}
         with Display(title, tasks, done_before) as display:
 
@@ -129,33 +137,42 @@ class Sweep:
                 display.update(task, event)
                 if event["event"] == "refused":
                     raise ValueError(event["error"])
-                if event["event"] == "failed":
+                if event["event"] == "failed" and on_failure is None:
                     raise RuntimeError(f"{task.name}: {event['error']}; see {self.folder / 'workers'}")
-                if event["event"] == "done":
-                    results[task.name] = event["result"]
+                if event["event"] == "failed":
+                    on_failure(task, event["error"])
+                results[task.name] = event.get("result")
 
             engine.run(tasks, on_event)
         return [results[task.name] for task in tasks]
 
     def _run_trials(self, engine: Engine, title: str, trials: Sequence[ConfigDict], role: str) -> None:
         done = {row["trial"] for row in self.rows if row["status"] in ("finished", "diverged")}
+        record = str(self.folder / RECORD)
         tasks = [
             Task(
                 run.trial,
                 "trial",
-                {
-                    "config": run.to_dict(),
-                    "folder": str(self.folder / "trials" / run.trial),
-                    "record": str(self.folder / RECORD),
-                    "role": role,
-                },
+                dict(config=run.to_dict(), folder=str(self._trial_folder(run)), record=record, role=role),
                 group=run.backbone.width,
                 weight=run.budget_flops,
             )
             for run in trials
         ]
         before = sum(task.weight for task in tasks if task.name in done)
-        self._do(engine, title, [task for task in tasks if task.name not in done], before)
+        waiting = [task for task in tasks if task.name not in done]
+        self._do(engine, title, waiting, before, lambda task, error: self._record_failure(task, error))
+
+    def _trial_folder(self, run: ConfigDict) -> pathlib.Path:
+        return self.folder / "trials" / run.trial
+
+    def _record_failure(self, task: Task, error: str) -> None:
+        """A row for a trial that could not write its own, so that the sweep goes on and the table tells."""
+        logging.warning("trial %s failed: %s; see %s", task.name, error, self.folder / "workers")
+        config, role = ConfigDict(task.arguments["config"]), task.arguments["role"]
+        failure = dict(status="failed", loss=None, loss_se=None, seconds=None, error=error)
+        row = describe(config, task.arguments["folder"]) | failure
+        append_record(self.folder / RECORD, row | dict(role=role, budget_flops=config.budget_flops))
 
     @property
     def heldout_flops(self) -> float:
@@ -164,8 +181,8 @@ class Sweep:
 
     def _tables(self) -> tuple[Table, Table]:
         """Runs to fit, and runs held out."""
-        table = read_table(self.folder / RECORD)
-        fitted = table.flops < self.settings.budgets[-1] * math.sqrt(self.settings.heldout_factor)
+        table, (rows, _) = read_table(self.folder / RECORD), numbered_records(self.folder / RECORD)
+        fitted = np.array([rows[line]["role"] == "fit" for line in table.row], bool)
         return table.select(fitted), table.select(~fitted)
 
     def _fit(self, heldout_measured: bool = False) -> dict[str, Any]:
@@ -181,13 +198,13 @@ class Sweep:
         sizes = {row["width"]: row["params_active"] for row in self.rows}
         best = law["predictions"][0]["params"] or self._best_of_largest_budget()["params_active"]
         widths = sorted(sizes, key=lambda width: abs(math.log(sizes[width] / best)))
-        base = self._trial_base()
-        settings = self.settings
+        longer = math.ceil(self.settings.max_steps * self.settings.heldout_factor)
+        bounds = dataclasses.replace(self.settings, max_steps=longer)
         runs = [
-            trial(base, settings, self.latent_shape, self.heldout_flops, width, self.config.seed)
+            trial(self._trial_base(), bounds, self.latent_shape, self.heldout_flops, width, self.config.seed)
             for width in widths
         ]
-        return [run for run in runs if run is not None][: settings.heldout_widths]
+        return [run for run in runs if run is not None][: self.settings.heldout_widths]
 
     def _samples(self, engine: Engine, heldout: Sequence[ConfigDict]) -> dict[str, Any]:
         path = self.folder / "samples" / "scores.json"
@@ -220,11 +237,3 @@ class Sweep:
 
         table = read_table(self.folder / RECORD)
         plot_all(table, law, self.folder / "plots")
-
-
-def _difference(a: Any, b: Any, prefix: str = "") -> str:
-    """The first key by which two configs differ."""
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return prefix
-    key = next(key for key in sorted({*a, *b}) if a.get(key) != b.get(key))
-    return _difference(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else key)

@@ -42,6 +42,9 @@ class ByteTextConfig:
     byte_width: int = 16
 
     def __post_init__(self):
+        for name in ("width", "depth", "stride", "byte_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         check_heads(self.width, self.num_heads)
         if self.max_bytes < 2 * self.stride or self.max_bytes % self.stride:
             raise ValueError(

@@ -19,7 +19,7 @@ class MetricWriter:
 
     def __init__(self, directory: str | pathlib.Path, resumed_step: int = 0):
         self._writer = SummaryWriter(
-            str(directory), purge_step=resumed_step or None, flush_secs=30, write_to_disk=True
+            str(directory), purge_step=resumed_step, flush_secs=30, write_to_disk=True
         )
 
     def write(self, first_step: int, metrics: Mapping[str, np.ndarray]) -> None:

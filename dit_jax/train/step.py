@@ -18,8 +18,8 @@ StepMetrics = dict[str, Float[Array, " steps"]]
 LossFn = Callable[[PyTree, PyTree, Key], tuple[Scalar, Metrics]]  # (params, batch, key)
 
 
-def make_train_steps(loss_fn: LossFn, config: OptimizerConfig) -> Callable:
-    """`(state, batches, horizon) -> (state, metrics)`, jitted.
+def make_train_steps(loss_fn: LossFn, config: OptimizerConfig, abstract: TrainState) -> Callable:
+    """`(state, batches, horizon) -> (state, metrics)`, jitted; the state stays where `abstract` has it.
 
     `batches` holds one batch per step along its leading axis: a chunk of steps runs as one program, so
     that tiny models are not bound by dispatch. Metrics come back per step, with `loss`, `lr`,
@@ -58,4 +58,6 @@ def make_train_steps(loss_fn: LossFn, config: OptimizerConfig) -> Callable:
         state, metrics = step(state, jax.tree.map(lambda a: a[0], inputs))
         return state, jax.tree.map(lambda a: a[None], metrics)
 
-    return jax.jit(steps, donate_argnums=0)
+    # Left to itself the partitioner moves leaves about, and the next call compiles anew.
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, None))

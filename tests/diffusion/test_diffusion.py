@@ -184,7 +184,8 @@ def test_known_latents_come_out_exactly_as_given():
         (dict(output="x0"), "output='x0' is not one of residual, velocity"),
         (dict(time_law="beta"), "time_law='beta' is not one of uniform, logit_normal"),
         (dict(caption_dropout=1.0), "caption_dropout=1.0 in"),
-        (dict(known={"first": 1.0}), "must give positive weight to: none, image_to_video"),
+        (dict(known={"none": 2.0, "inpaint": -1.0}), "must give weights, not negative"),
+        (dict(known={"first": 1.0}), "to: none, image_to_video"),
     ],
 )
 def test_wrong_objectives_are_refused(change, message):

@@ -177,7 +177,7 @@ def test_a_folder_of_videos_with_a_corrupt_one(tmp_path):
     done = run(
         "quickstart", CONFIG, f"--workdir={folder}", "--config.data.source=folder",
         f"--config.data.path={videos}", "--config.data.folder.stride_seconds=0.25",
-        "--config.autoencoder.train=True", "--config.sweep.widths=(8,12,16)",
+        "--config.autoencoder.train=True", "--config.sweep.heldout_widths=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "broken.mp4" in done.stderr
@@ -193,7 +193,7 @@ def test_a_folder_of_videos_with_a_corrupt_one(tmp_path):
     [
         (["--config.data.sorce=x"], 'Did you mean "source"'),
         (["--config.nothing=1"], "unknown config key nothing"),
-        (["--config.backbone.num_heads=5"], "num_heads=5 does not cut width=8"),
+        (["--config.backbone.num_heads=5"], "num_heads=5 does not cut width=12"),
         (["--config.backbone.patch=(1,3,3)"], "patch=(1, 3, 3) does not divide the latents'"),
         (["--config.data.height=20"], "H=20 must be a multiple of spatial_compression=8"),
         (["--config.data.source=folder", "--config.data.path=no/such"], "no window of 5 frames can be read"),

@@ -21,6 +21,11 @@ def get_config() -> ConfigDict:
         encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8), encoder_blocks=(0, 0, 1), decoder_blocks=(0, 0, 1)
     )
     config.sweep.update(
-        budgets=(4e7, 8e7, 1.6e8), widths=(8, 12, 16), min_steps=10, max_steps=400, num_samples=8, num_shown=2
+        budgets=(4e7, 8e7, 1.6e8),
+        widths=(12, 16, 20),
+        min_steps=10,
+        max_steps=400,
+        num_samples=8,
+        num_shown=2,
     )
     return config

@@ -79,6 +79,15 @@ def alive(process: int) -> bool:
         return False
 
 
+def test_an_idle_worker_may_die(tmp_path):
+    tasks = [Task("long", "echo", {"value": 1, "seconds": 2.0})]
+    events = []
+    with Engine(2, tmp_path, module="echo_worker") as engine:
+        engine._workers[1].process.kill()
+        engine.run(tasks, lambda task, event: events.append((task.name, event)))
+    assert ends(events)["long"]["event"] == "done"
+
+
 HOLDER = """
 import sys
 from dit_jax.sweep.engine import Engine, Task
