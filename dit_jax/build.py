@@ -116,7 +116,7 @@ def forward_flops(config: ConfigDict, latent_shape: tuple[int, ...]) -> dict[str
 
 def tokenizer(config: ConfigDict) -> Callable[[str], Int[Array, " L"]]:
     """Text to ids; picklable."""
-    return functools.partial(encode_bytes, max_bytes=section(config, "text").max_bytes)
+    return functools.partial(encode_bytes, max_bytes=config.text.max_bytes)
 
 
 def null_ids(config: ConfigDict) -> Int[Array, "1 L"]:
@@ -256,7 +256,8 @@ class Joined:
         return self._starts[-1]
 
     def __getitem__(self, index: int):
-        number = bisect.bisect_right(self._starts, range(len(self))[index]) - 1
+        index = range(len(self))[index]
+        number = bisect.bisect_right(self._starts, index) - 1
         return self.sources[number][index - self._starts[number]]
 
 

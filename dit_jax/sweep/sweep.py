@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from dit_jax import build

@@ -162,7 +162,7 @@ def test_fit_reads_the_record(swept, tmp_path):
 def test_another_config_in_the_folder_is_refused(swept):
     done = run("quickstart", CONFIG, f"--workdir={swept[0]}", "--config.seed=5")
     assert done.returncode == 2
-    assert "holds a sweep with another config.seed" in done.stderr
+    assert "holds the work of another config.seed" in done.stderr
 
 
 def test_a_folder_of_videos_with_a_corrupt_one(tmp_path):
@@ -177,7 +177,7 @@ def test_a_folder_of_videos_with_a_corrupt_one(tmp_path):
     done = run(
         "quickstart", CONFIG, f"--workdir={folder}", "--config.data.source=folder",
         f"--config.data.path={videos}", "--config.data.folder.stride_seconds=0.25",
-        "--config.autoencoder.train=True", "--config.sweep.heldout_widths=1",
+        "--config.autoencoder.train=True",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "broken.mp4" in done.stderr

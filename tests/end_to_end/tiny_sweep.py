@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config = quickstart.get_config()
     config.data.update(num_clips=96, num_frames=5, height=16, width=16)
     config.loader.batch_size = 4
+    config.train.chunk_steps = 2
     config.text.max_bytes = 32
     config.backbone.update(depth=1, time_features=16)
     config.sampler.num_steps = 2
@@ -27,5 +28,6 @@ def get_config() -> ConfigDict:
         max_steps=400,
         num_samples=8,
         num_shown=2,
+        heldout_widths=1,
     )
     return config
