@@ -3,8 +3,7 @@
 """The main job, small: a sweep, its law, a held-out budget predicted and then measured, samples, plots.
 
 python -m experiments.quickstart
-python -m experiments.quickstart --config.data.source=folder --config.data.path=DIR \
-    --config.autoencoder.train=True --workdir=runs/mine
+python -m experiments.quickstart --config=configs/clips.py --config.data.path=DIR --workdir=runs/mine
 """
 
 from experiments import sweep

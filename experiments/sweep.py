@@ -24,7 +24,7 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/sweep", "folder for everything th
 def main() -> None:
     sweep = Sweep(CONFIG.value, WORKDIR.value)
     result = sweep.run()
-    console = Console()
+    console = Console(width=max(Console().width, 100))  # the table needs as much, also in a log
     console.print(trial_table(sweep.rows))
     for line in (*verdict(result), *paths(sweep.folder, result)):
         console.print(line, highlight=False, soft_wrap=True)

@@ -73,6 +73,7 @@ def plot_isoflop(table: Table, law: Mapping[str, Any], path: str | os.PathLike[s
             axes.legend(title="FLOPs", loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.set_title(_title("Loss against size, budget by budget", law))
         axes.set(xscale="log", xlabel="active parameters", ylabel="validation loss")
+        axes.xaxis.set_minor_locator(mpl.ticker.LogLocator(subs=(2.0, 5.0)))  # more labels would overlap
         _plain_log(axes, table.loss)
 
 

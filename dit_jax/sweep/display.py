@@ -96,8 +96,8 @@ class Display:
 def trial_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Runs by budget and size: what each cost and reached, the best of a budget marked."""
     table = Table(title="trials", title_justify="left")
-    for name in ("budget", "width", "parameters", "steps", "loss", "± se", "text gap", "seconds", ""):
-        table.add_column(name, justify="right")
+    for name in ("budget", "width", "params", "steps", "loss", "± se", "text gap", "seconds", ""):
+        table.add_column(name, justify="right", no_wrap=True)
     best: dict[float, float] = {}
     for row in rows:
         if row["status"] == "finished":
@@ -108,7 +108,12 @@ def trial_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _cells(row: dict[str, Any], best: float | None) -> list[str]:
-    size = [f"{row['budget_flops']:.2g}", str(row["width"]), f"{row['params_active']:,}", str(row["steps"])]
+    size = [
+        f"{row['budget_flops']:.2g}".replace("e+", "e"),
+        str(row["width"]),
+        f"{row['params_active']:,}",
+        str(row["steps"]),
+    ]
     if row["status"] != "finished":
         return [*size, "", "", "", "", row["status"]]
     mark = "best" if row["loss"] == best else ""
