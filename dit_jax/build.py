@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
+from absl import logging
 from flax import nnx
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
@@ -26,6 +27,7 @@ from dit_jax.autoencoder.losses import AutoencoderLossConfig
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
 from dit_jax.backbone.dit import DiT, DiTConfig, dit_flops
 from dit_jax.backbone.patchify import token_grid
+from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import ClipSource
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
 from dit_jax.data.latents_io import LatentsSource
@@ -210,6 +212,20 @@ def caption_level(config: ConfigDict) -> str:
     """The level of captions that is trained on most, and so validated and sampled with."""
     weights = config.data.caption_weights.to_dict()
     return max(weights, key=weights.get)
+
+
+def warn_of_cut_captions(config: ConfigDict) -> None:
+    """Says how many held-out captions are longer than the text encoder reads."""
+    source, level, room = clip_source(config, "validation"), caption_level(config), config.text.max_bytes - 1
+    texts = [
+        caption_at(source[i].captions, level) for i in range(min(len(source), config.evaluate.num_clips))
+    ]
+    sizes = [len(text.encode(errors="replace")) for text in texts]
+    if cut := sum(size > room for size in sizes):
+        logging.warning(
+            "%d of %d captions are cut at %d bytes, the longest has %d: raise config.text.max_bytes",
+            *(cut, len(sizes), room, max(sizes)),
+        )
 
 
 def is_endless(config: ConfigDict) -> bool:

@@ -14,8 +14,8 @@ from rich.console import Console
 from dit_jax import build
 from dit_jax.record import append_record
 from dit_jax.run import run as train
-from dit_jax.sweep.display import Display
-from dit_jax.sweep.engine import Task
+from dit_jax.sweep.display import watched
+from dit_jax.sweep.lock import FolderLock
 from dit_jax.train_autoencoder import train_autoencoder
 from experiments.cli import define_config, run
 
@@ -25,35 +25,23 @@ ONLY_AUTOENCODER = flags.DEFINE_bool("autoencoder_only", False, "stop when the a
 
 
 def main() -> int:
-    config, folder, console = CONFIG.value, pathlib.Path(WORKDIR.value), Console()
+    config, folder, console = CONFIG.value, pathlib.Path(WORKDIR.value), Console(soft_wrap=True)
     build.check(config, build.latent_shape(config, folder))
-    if config.autoencoder.train and not build.autoencoder_path(config, folder).exists():
-        scores = _watched(
-            "autoencoder", config.autoencoder.steps, lambda p: train_autoencoder(config, folder, p)
-        )
-        console.print(
-            f"autoencoder: {json.dumps(scores)}", f"written: {build.autoencoder_path(config, folder)}"
-        )
-    if ONLY_AUTOENCODER.value:
-        return 0
-    row = _watched("training", config.train.total_steps, lambda told: train(config, folder, told))
-    append_record(folder / "records.jsonl", row)
+    if config.data.source != "latents":
+        build.warn_of_cut_captions(config)
+    with FolderLock(folder):
+        if config.autoencoder.train and not build.autoencoder_path(config, folder).exists():
+            steps = config.autoencoder.steps
+            scores = watched("autoencoder", steps, lambda told: train_autoencoder(config, folder, told))
+            console.print(f"autoencoder: {json.dumps(scores)}")
+            console.print(f"written: {build.autoencoder_path(config, folder)}")
+        if ONLY_AUTOENCODER.value:
+            return 0
+        row = watched("training", config.train.total_steps, lambda told: train(config, folder, told))
+        append_record(folder / "records.jsonl", row)
     console.print(f"{row['status']}: loss {row['loss']} ± {row['loss_se']} after {row['flops']:.3g} FLOPs")
-    console.print(f"written: {folder / 'records.jsonl'}, {folder / 'checkpoints'}", soft_wrap=True)
+    console.print(f"written: {folder / 'records.jsonl'}, {folder / 'checkpoints'}")
     return 0 if row["status"] == "finished" else 1
-
-
-def _watched(title, total_steps, work):
-    """Does `work` under a progress bar."""
-    task = Task(title, "", {}, weight=total_steps)
-    with Display(title, [task]) as display:
-        result = work(
-            lambda step, loss: display.update(
-                task, {"event": "progress", "done": step / total_steps, "detail": loss}
-            )
-        )
-        display.update(task, {"event": "done"})
-    return result
 
 
 if __name__ == "__main__":

@@ -101,3 +101,10 @@ def test_the_autoencoder_that_comes_along_fits_the_default_config():
     assert stats.mean.shape == (16,)
     weights = build.autoencoder_path(config())
     assert weights.stat().st_size <= 1_000_000
+
+
+def test_captions_that_are_cut_are_counted(caplog):
+    build.warn_of_cut_captions(config(evaluate=dict(num_clips=4)))
+    assert caplog.text == ""
+    build.warn_of_cut_captions(config(data=dict(level=4), evaluate=dict(num_clips=4)))
+    assert "4 of 4 captions are cut at 95 bytes" in caplog.text

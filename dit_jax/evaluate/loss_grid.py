@@ -51,7 +51,7 @@ def make_loss_grid(
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), (len(times), *x0.shape))
         t = times[:, None, None, None, None]
         x_t = (1 - t) * x0 + t * noise
-        twice = lambda a: jnp.concatenate([a, a])  # noqa: E731
+        twice = lambda a: jnp.concatenate([a, a])  # noqa: E731 - with the text, and without
         text = jnp.concatenate([jnp.broadcast_to(i, (len(times), ids.size)) for i in (ids[None], null_ids)])
         predicted = velocity(params, twice(x_t), twice(times), text)
         error = jnp.square(predicted - twice(noise - x0)).mean((1, 2, 3, 4))

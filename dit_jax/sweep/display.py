@@ -4,14 +4,16 @@
 
 import pathlib
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dit_jax.sweep.engine import Task
+
+T = TypeVar("T")
 
 LINE_SECONDS = 10.0  # between two lines of progress in a log
 
@@ -91,6 +93,19 @@ class Display:
             return ""
         seconds = (time.monotonic() - self._started) * (self._total - self._before - new) / new
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def watched(title: str, total_steps: int, work: Callable[[Callable[[int, float], None]], T]) -> T:
+    """The result of `work(progress)`, which tells of (steps done, latest loss), under a progress bar."""
+    task = Task(title, "", {}, weight=total_steps)
+    with Display(title, [task]) as display:
+        result = work(
+            lambda step, loss: display.update(
+                task, dict(event="progress", done=step / total_steps, detail=loss)
+            )
+        )
+        display.update(task, {"event": "done"})
+    return result
 
 
 def trial_table(rows: Sequence[dict[str, Any]]) -> Table:

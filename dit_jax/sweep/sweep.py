@@ -62,6 +62,7 @@ class Sweep:
             return {}
         if build.is_endless(self.config):
             raise ValueError("config.data.num_clips=0: the runs of a sweep share their clips, give a number")
+        build.warn_of_cut_captions(self.config)
         return {split: num_parts(self.config, split) for split in ("train", "validation")}
 
     @property
