@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,6 +115,8 @@ class Sweep:
             write_whole(self.folder / "autoencoder.json", json.dumps(score, indent=1) + "\n")
         elif not weights.exists():
             write_whole(weights, build.autoencoder_path(self.config, self.folder).read_bytes())
+        for partial in (self.folder / "latents").glob("*/.*"):
+            shutil.rmtree(partial)  # of a writer that was killed: the lock says that none is at work
         encoding = ConfigDict(config)
         encoding.autoencoder.update(train=False, path=build.TRAINED)  # one autoencoder, whatever comes later
         arguments = dict(config=encoding.to_dict(), folder=folder)
