@@ -3,55 +3,54 @@
 """Fits a scaling law to runs: records of a sweep, or any CSV with params,tokens,flops,loss.
 
 python -m experiments.fit --runs=runs/quickstart/records.jsonl --out=law --target_flops=1e13,1e14
+
+Writes law.json and plots/. Exit code 3: no law can be had from these runs; law.json says why.
 """
 
 import pathlib
 
 from absl import flags
-from rich.console import Console
-from rich.table import Table
 
-from dit_jax.law import LawRefused, law_json, read_table, write_law
+from dit_jax.law import LawRefused, Questions, describe, fit_law, read_table, write_law
+from dit_jax.law.predict import LAWS
+from dit_jax.law.slices import ESTIMATORS
 from experiments.cli import run
+from experiments.law_report import show
 
 RUNS = flags.DEFINE_string("runs", None, "records.jsonl or a CSV", required=True)
 OUT = flags.DEFINE_string("out", None, "directory for law.json and plots/", required=True)
-TARGETS = flags.DEFINE_list("target_flops", [], "budgets to predict; without it, ten times the largest run's")
+TARGETS = flags.DEFINE_list("target_flops", [], "budgets; without it ten times the largest run")
+LAW = flags.DEFINE_enum("law", None, LAWS, "predict by this one alone, not by those that apply")
+DELTA = flags.DEFINE_float("huber_delta", None, "in log loss, to redo a published fit")
+ISOFLOP = flags.DEFINE_enum("isoflop", None, ESTIMATORS, "how vertices are found; parabola: as published")
+DRAWS = flags.DEFINE_integer("draws", 1000, "of the bootstrap", lower_bound=100)
+SEED = flags.DEFINE_integer("seed", 0, "of the bootstrap")
+SIZES = flags.DEFINE_list("params", [], "sizes that are given: how far to train each")
+SERVED = flags.DEFINE_float("inference_tokens", None, "to be served: the cheapest size then")
+PRECISION = flags.DEFINE_float("precision", None, "sd of log loss wanted: the runs it needs")
 
 
 def main() -> None:
     table = read_table(RUNS.value)
-    targets = [_number(text) for text in TARGETS.value] or [10 * float(table.flops.max(initial=0.1))]
-    law = law_json(table, targets)
+    targets = _numbers(TARGETS) or [10 * float(table.flops.max(initial=0.1))]
+    asked = Questions(_numbers(SIZES), SERVED.value, PRECISION.value)
+    law = fit_law(table, DRAWS.value, SEED.value, LAW.value, DELTA.value, ISOFLOP.value)
+    document = describe(law, targets, asked=asked, measured=table)
     out = pathlib.Path(OUT.value)
-    write_law(out / "law.json", law)
+    write_law(out / "law.json", document)
     from dit_jax.law.plot import plot_all  # once the law is safe: drawing takes longer to load than to fit
 
-    plot_all(table, law, out / "plots")
-    _show(law, out)
-    if law["status"] == "refused":
-        raise LawRefused(f"no law: {', '.join(law['flags'])}; see {out / 'law.json'}")
+    plot_all(law, document, out / "plots", others=table)
+    show(document, out)
+    if document["status"] == "refused":
+        raise LawRefused(f"no law: {', '.join(document['flags'])}; see {out / 'law.json'}")
 
 
-def _number(text: str) -> float:
+def _numbers(flag: flags.FlagHolder) -> list[float]:
     try:
-        return float(text)
+        return [float(text) for text in flag.value]
     except ValueError:
-        raise ValueError(f"--target_flops has {text!r}: give numbers such as 1e24,1e25") from None
-
-
-def _show(law: dict, out: pathlib.Path) -> None:
-    console = Console(soft_wrap=True)
-    rows = law["rows"]
-    flags_text = f" ({', '.join(law['flags'])})" if law["flags"] else ""
-    console.print(f"{rows['used']} runs, {len(rows['dropped'])} left out: {law['status']}{flags_text}")
-    shown = Table("FLOPs", "parameters", "tokens", "loss", "95 % interval", box=None)
-    for one in law["predictions"]:
-        sizes = ["-" if one[key] is None else f"{one[key]:.3g}" for key in ("params", "tokens")]
-        low, high = one["loss_pi95"]
-        shown.add_row(f"{one['flops']:.3g}", *sizes, f"{one['loss']:.4g}", f"{low:.4g} to {high:.4g}")
-    console.print(shown)
-    console.print(f"written: {out / 'law.json'}, {out / 'plots'}")
+        raise ValueError(f"--{flag.name} has {flag.value}: give numbers such as 1e24,1e25") from None
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def test_a_csv_becomes_a_law_with_plots(runs, tmp_path):
     law = json.loads((out / "law.json").read_text())
     assert law["status"] in ("ok", "ok_with_warning")
     assert [one["flops"] for one in law["predictions"]] == [1e15, 1e16]
-    assert len(list((out / "plots").glob("*.png"))) == 3
+    drawn = {path.stem for path in (out / "plots").glob("*.png")}
+    assert {"isoflop", "loss_compute", "allocation", "contours", "predicted", "residuals", "holdout"} <= drawn
     for part in ("25 runs", "1e+15", "1e+16", str(out / "law.json"), str(out / "plots")):
         assert part in done.stdout.replace("\n", "")
 
@@ -58,8 +59,36 @@ def test_records_are_read_and_unfinished_runs_left_out(tmp_path):
     append_record(records, base | lost)
     assert fit(f"--runs={records}", f"--out={tmp_path / 'out'}").returncode == 0
     law = json.loads((tmp_path / "out" / "law.json").read_text())
-    assert law["rows"] == {"used": 25, "dropped": [{"row": 26, "reason": "status diverged"}]}
+    assert law["rows"] == {"used": 25, "dropped": [{"row": 26, "reason": "status diverged"}], "suspect": []}
+    assert "diverged_outlier" in law["flags"]
     assert law["predictions"][0]["flops"] == pytest.approx(1e15)
+
+
+def test_the_other_questions_are_answered(runs, tmp_path):
+    out = tmp_path / "out"
+    asked = ("--params=1e5,1e6", "--inference_tokens=1e10", "--precision=0.001", "--draws=100")
+    done = fit(f"--runs={runs}", f"--out={out}", "--target_flops=1e15", "--law=additive", *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    law = json.loads((out / "law.json").read_text())
+    assert law["holdout"]["weights"] == {"parametric": 1.0}
+    assert [one["params"] for one in law["fixed_size"]] == [1e5, 1e6]
+    (served,) = law["inference"]
+    assert served["params"] < law["predictions"][0]["params"]
+    assert law["runs_for_precision"]["precision"] == 0.001
+    for part in ("1e+05 parameters at 1e+15 FLOPs", "serving 1e+10 tokens", "to a precision of 0.10%"):
+        assert part in done.stdout
+
+
+def test_a_fit_that_was_published_with_a_fixed_delta_can_be_redone(runs, tmp_path):
+    for delta in ("1e-3", "1"):
+        arguments = (f"--runs={runs}", f"--out={tmp_path / delta}", f"--huber_delta={delta}", "--draws=100")
+        assert fit(*arguments).returncode == 0
+    one, other = (
+        json.loads((tmp_path / delta / "law.json").read_text())["methods"]["parametric"]["params"]["A"]
+        for delta in ("1e-3", "1")
+    )
+    assert one != other
+    assert one == pytest.approx(other, rel=0.5)
 
 
 def test_a_refused_law_is_written_and_exits_with_3(runs, tmp_path):
@@ -81,6 +110,9 @@ def test_a_refused_law_is_written_and_exits_with_3(runs, tmp_path):
         ({"--target_flops": "-1"}, "positive"),
         ({"--run": "x"}, "Did you mean"),
         ({"--out": None}, "--out"),
+        ({"--law": "additiv"}, "additiv"),
+        ({"--law": "repeated"}, "unique_tokens"),
+        ({"--precision": "-1"}, "precision"),
         ({"--runs": "renamed.csv"}, "did you mean 'loss_val'"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else "",

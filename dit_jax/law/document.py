@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`law.json`: the whole fit as one document that others read."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -10,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dit_jax.law.design import next_run
+from dit_jax.law.answers import fixed_size, metrics_json, with_inference
+from dit_jax.law.design import next_run, runs_for
 from dit_jax.law.flags import NOTES
 from dit_jax.law.predict import Law, fit_law
 from dit_jax.law.table import Table
@@ -25,16 +27,44 @@ class LawRefused(Exception):
 def law_json(
     table: Table, target_flops: Sequence[float] = (), *, heldout: Table | None = None, seed: int = 0
 ) -> dict[str, object]:
-    """Fits a law and says what it predicts.
+    """Fits a law, by whatever applies, and says what it predicts: `fit_law` and `describe` in one.
+
+    Raises:
+      ValueError: a target is not a positive number.
+    """
+    return describe(fit_law(table, seed=seed), target_flops, heldout, measured=table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """What is asked of a law beside the best run of each budget.
+
+    Attributes:
+      params: sizes that are given: how far to train them.
+      inference_tokens: to be passed through the model over its life: which size is cheapest then.
+      precision: sd of log loss wanted at the largest target: which runs that needs.
+    """
+
+    params: Sequence[float] = ()
+    inference_tokens: float | None = None
+    precision: float | None = None
+
+
+def describe(
+    law: Law,
+    target_flops: Sequence[float] = (),
+    heldout: Table | None = None,
+    asked: Questions = Questions(),
+    measured: Table | None = None,
+) -> dict[str, object]:
+    """The document of a fitted law, every value JSON; what could not be known is None.
 
     Args:
-      table: the runs.
+      law: fitted, or refused.
       target_flops: budgets to predict.
-      heldout: runs that the fit must not see, of one budget: predicted, and compared with their best.
-      seed: the same table and seed give the same document.
-
-    Returns:
-      The document; every value is JSON, and what could not be known is None.
+      heldout: runs that the fit has not seen, of one budget: predicted, and compared with their best.
+      asked: further questions.
+      measured: all runs, where the law was fitted to the best of them: the other metrics follow from these.
 
     Raises:
       ValueError: a target is not a positive number.
@@ -42,22 +72,34 @@ def law_json(
     for flops in target_flops:
         if not (np.isfinite(flops) and flops > 0):
             raise ValueError(f"target_flops has {flops!r}: give positive numbers, such as 1e24")
-    law = fit_law(table, seed=seed)
+    table, flags = law.table, _flags(law)
     predictable = law.extrapolation is not None
-    flags = _flags(law)
+    far = max(target_flops, default=None) if predictable else None
     return {
         "version": VERSION,
         "status": _status(law, flags),
         "flags": flags,
-        "rows": {"used": len(table), "dropped": [{"row": row, "reason": why} for row, why in table.dropped]},
+        "rows": {
+            "used": len(table),
+            "dropped": [{"row": row, "reason": why} for row, why in table.dropped],
+            "suspect": [{"row": row, "flag": flag, "reason": why} for row, flag, why in table.suspects],
+        },
         "methods": {
             "parametric": law.parametric.summary(),
             "isoflop": law.isoflop.summary(),
             "frontier": law.frontier.summary(),
         },
+        "rivals": {name: one.summary() for name, one in law.rivals.items()},
+        "hyperparameters": {name: one and one.summary() for name, one in law.hyper.items()},
         "holdout": _holdout(law),
         "predictions": [law.predict(flops) for flops in target_flops] if predictable else [],
-        "next_run": next_run(law, max(target_flops)) if predictable and len(target_flops) else None,
+        "metrics": metrics_json(law, target_flops, measured),
+        "next_run": next_run(law, far) if far is not None else None,
+        "fixed_size": fixed_size(law, asked.params, target_flops),
+        "inference": with_inference(law, target_flops, asked.inference_tokens)
+        if asked.inference_tokens is not None
+        else [],
+        "runs_for_precision": runs_for(law, far, asked.precision) if asked.precision and far else None,
         "heldout": _heldout(law, heldout) if predictable and heldout is not None else None,
     }
 
@@ -86,7 +128,8 @@ def write_law(path: str | os.PathLike[str], document: Mapping[str, object]) -> N
 def _flags(law: Law) -> list[str]:
     methods = (law.parametric, law.isoflop, law.frontier)
     found = dict.fromkeys((*law.table.flags, *(flag for method in methods for flag in method.flags)))
-    if _holdout_failed(law):
+    found |= dict.fromkeys(flag for one in law.settings for flag in one.flags)
+    if law.extrapolation is not None and law.extrapolation.chosen.failed:
         found["holdout_failed"] = None
     return list(found)
 
@@ -99,40 +142,24 @@ def _status(law: Law, flags: Sequence[str]) -> str:
     return "ok" if clean else "ok_with_warning"
 
 
-def _holdout_failed(law: Law) -> bool:
-    """Whether the frontier below the last budget misses it by more than its interval."""
-    tried = _tried(law)
-    return bool(tried) and not tried[-1]
-
-
-def _tried(law: Law) -> list[bool]:
-    """Whether each later budget lies in the interval of the frontier below each cut of at least three."""
-    frontier = law.frontier
-    inside: list[bool] = []
-    for cut in frontier.tries:
-        if cut < 3:
-            continue
-        low, high = frontier.below(cut).extrapolation().predict(frontier.x[cut:]).interval95()
-        inside += [bool(ok) for ok in (low <= frontier.y[0, cut:]) & (frontier.y[0, cut:] <= high)]
-    return inside
-
-
 def _holdout(law: Law) -> dict[str, object]:
     """How the extrapolation fared on budgets it had not seen."""
+    keys = ("cut_flops", "rmse_log", "coverage95", "chosen", "weights", "rmse_log_by_law")
     if law.extrapolation is None:
-        return dict.fromkeys(("cut_flops", "rmse_log", "coverage95", "chosen", "weights"))
-    weights = law.extrapolation.weights
-    chosen = max(weights, key=weights.get)
-    errors = dict(zip(weights, law.extrapolation.errors))[chosen]
-    inside = _tried(law)
-    held_out = len(errors.cut) > 0
-    return {
-        "cut_flops": float(np.exp(errors.cut.max())) if held_out else None,
-        "rmse_log": float(np.sqrt(np.mean(errors.error**2))) if held_out else None,
-        "coverage95": float(np.mean(inside)) if inside else None,
-        "chosen": chosen,
-        "weights": weights,
-    }
+        return dict.fromkeys(keys)
+    chosen = law.extrapolation.chosen
+    everyone = (*law.extrapolation.candidates, *law.tried.values())
+    tried = {one.name: one.errors.rmse for one in everyone}
+    told = len(chosen.errors.cut) > 0
+    values = (
+        float(np.exp(chosen.errors.cut.max())) if told else None,
+        chosen.errors.rmse,
+        float(np.mean(chosen.inside)) if told else None,
+        chosen.name,
+        law.extrapolation.weights,
+        tried,
+    )
+    return dict(zip(keys, values))
 
 
 def _heldout(law: Law, heldout: Table) -> dict[str, object] | None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from dit_jax.law.curves import CURVES, fit_saturating, local_power
 from dit_jax.law.extrapolate import Candidate, Errors, Extrapolation, Spread, blend, weigh
 from dit_jax.law.flags import interval95, is_short, is_weak, status
-from dit_jax.law.forms import FORMS, fit_saturating, local_power
 from dit_jax.law.slices import Noise, Slice
 
 SURPRISE = 1 / 3  # pilots turned by up to 0.6 of the slope from one half decade to the next
@@ -52,7 +52,7 @@ class Frontier:
         misses = {cut: self.y[:, cut:] - values for cut, values in self.tries.items()}
         return [
             self._errors({cut: (miss[form, 0], miss[form, 1:].var(0)) for cut, miss in misses.items()})
-            for form in range(len(FORMS))
+            for form in range(len(CURVES))
         ]
 
     def spread(self, targets: Float[np.ndarray, " targets"]) -> Spread:
@@ -82,7 +82,15 @@ class Frontier:
         return Extrapolation((self.candidate(),), self.slope, float(self.x[-1]), self.noise)
 
     def candidate(self) -> Candidate:
-        return Candidate("frontier", SURPRISE, self.spread, self.blended_errors())
+        errors = self.blended_errors()
+        claims = [self._claim(cut) for cut in self.tries]
+        return Candidate("frontier", SURPRISE, self.spread, errors, np.concatenate([np.empty(0), *claims]))
+
+    def _claim(self, cut: int) -> Float[np.ndarray, " later"]:
+        """How far off the frontier of the first budgets thought it might be; two claim nothing."""
+        if cut < 3:
+            return np.full(len(self.x) - cut, np.inf)
+        return self.below(cut).extrapolation().predict(self.x[cut:]).half_width()
 
     def extended(self, x: float, y: Float[np.ndarray, " draws"]) -> "Frontier":
         """With one more budget above the others."""
@@ -129,7 +137,7 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     flags += ["a2_zero_dof"] if len(usable) == 2 else []
     flags += ["short_compute_span"] if is_short(np.exp(x)) else []
     floor = _saturating_or_power(x, y)[0]
-    flags += ["E_weakly_identified"] if is_weak(floor[0], floor[1:]) else []
+    flags += ["E_weakly_identified"] if is_weak(floor[0], interval95(floor[1:])) else []
     return Frontier(status(flags), tuple(flags), x, y, noise.seed, _tries(x, y))
 
 
@@ -140,7 +148,7 @@ def _budgets_are_shared(slices: Sequence[Slice]) -> bool:
 
 
 def _try(x, y, targets: Float[np.ndarray, " targets"]) -> Float[np.ndarray, "forms draws targets"]:
-    return np.stack([form(x, y, targets) for form in FORMS.values()])
+    return np.stack([form(x, y, targets) for form in CURVES.values()])
 
 
 def _tries(x, y) -> dict[int, Float[np.ndarray, "forms draws _"]]:

@@ -1,175 +1,151 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The additive law fitted to all runs at once (approach 3 of Hoffmann et al. 2022).
-
-The objective is Huber on log residuals, its corner set by the residuals' own scale: a fixed corner acts as
-least squares on one set of losses and as least absolute deviations on another.
-"""
+"""A law fitted to all runs at once (approach 3 of Hoffmann et al. 2022, arXiv 2203.15556)."""
 
 import dataclasses
 
 import numpy as np
-import scipy  # scipy.optimize loads when first used
+import scipy  # scipy.special loads when first used
 from jaxtyping import Float
 
+from dit_jax.law.extrapolate import Candidate
 from dit_jax.law.flags import REFUSALS, interval95, is_short, is_weak, is_wide, status
-from dit_jax.law.surface import HIGH, LOW, NAMES, Runs, Surface, huber, jacobian, refit, residuals
+from dit_jax.law.forms import FORMS, Form
+from dit_jax.law.minimise import SMALLEST_SCALE, Fit, condition, minimise, residuals, scale
+from dit_jax.law.surface import Runs, Surface
 from dit_jax.law.table import Table
+from dit_jax.law.uncertainty import Profile, bootstrap, profile
 
+USUAL_DELTA = 1e-3  # of the Huber objective, in the literature since Hoffmann et al.
+ONE_SIDED = 0.02  # of the residuals: with fewer on one side of delta it acts as least squares or as L1
+TREND_DEGREE = 4  # of the curve; size and data terms take up what is straight
+TREND_CHANCE = 1e-3
 SINGULAR = 1e7  # condition of the scaled information matrix: no exponents beyond it
-HUBER = 1.345  # corner over sd: 95 % efficient on Gaussian residuals
-SMALLEST_SCALE = 1e-6  # log units: below it residuals are rounding
-GRID = np.geomspace(0.05, 1.2, 6)  # exponents to start from
-TOLERANCES = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12, "max_nfev": 400}
-STATIONARY = 1e-4  # of the gradient's largest possible size
-
-Law = Float[np.ndarray, " 5"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Parametric:
-    """The fitted surface and its bootstrap; both None where the fit is refused."""
+    """The fitted surface and its bootstrap; None where the fit is refused."""
 
     status: str
     flags: tuple[str, ...]
+    form: Form
     best: Surface | None = None
     draws: Surface | None = None
+    fit: Fit | None = None
+    floor: Profile | None = None  # of E
+    residual: Float[np.ndarray, " runs"] | None = None  # log measured over fitted loss
     scale: float = float("nan")  # sd of the log residuals
-    objective: float = float("nan")
-    starts_agreeing: int = 0
+
+    def after(self, tried: Candidate) -> "Parametric":
+        """With a flag where the form failed on budgets that were held out."""
+        flags = (*self.flags, "holdout_failed") if tried.failed else self.flags
+        return dataclasses.replace(self, status=status(flags), flags=flags)
 
     def summary(self) -> dict[str, object]:
         """This method's part of `law.json`."""
-        head = {"status": self.status, "flags": list(self.flags)}
+        head = {"status": self.status, "flags": list(self.flags), "law": self.form.name}
         if self.best is None:
             empty = dict.fromkeys(("params", "ci95", "exponents", "exponents_ci95", "objective"))
             return head | empty | {"starts_agreeing": 0}
+        ci95 = {name: interval95(value).tolist() for name, value in self.draws.params().items()}
+        if self.floor is not None:
+            ci95["E"] = self.floor.ci95
+        exponents = self.best.exponents()
         return head | {
             "params": {name: float(value[0]) for name, value in self.best.params().items()},
-            "ci95": {name: interval95(value).tolist() for name, value in self.draws.params().items()},
-            "exponents": {name: float(value[0]) for name, value in self.best.exponents().items()},
-            "exponents_ci95": {name: interval95(v).tolist() for name, v in self.draws.exponents().items()},
-            "objective": self.objective,
-            "starts_agreeing": self.starts_agreeing,
+            "ci95": ci95,
+            "exponents": exponents and {name: float(value[0]) for name, value in exponents.items()},
+            "exponents_ci95": exponents
+            and {name: interval95(v).tolist() for name, v in self.draws.exponents().items()},
+            "objective": self.fit.objective,
+            "starts_agreeing": self.fit.starts_agreeing,
         }
 
 
-def fit_parametric(table: Table, draws: int = 300, seed: int = 0, delta: float | None = None) -> Parametric:
-    """Fits the additive law from several starts, and again to resampled runs.
+def fit_parametric(
+    table: Table, draws: int = 300, seed: int = 0, delta: float | None = None, form: str = "additive"
+) -> Parametric:
+    """Fits a form from several starts, and again to losses made anew.
 
     Args:
       table: runs with positive losses.
-      draws: bootstrap draws over pairs.
+      draws: of the bootstrap.
       seed: of the bootstrap.
       delta: the Huber corner in log units; None takes it from the residuals' own scale.
+      form: one of `dit_jax.law.forms.FORMS`.
+
+    Raises:
+      ValueError: the table lacks a column that the form needs.
     """
-    flags = _design_flags(table)
+    family = FORMS[form]
+    if missing := family.missing(table):
+        raise ValueError(f"the law {form!r} needs the columns {', '.join(missing)}, which the runs lack")
+    flags = _design_flags(table, family)
     if flags.keys() & {"fewer_points_than_parameters", "N_D_collinear", *REFUSALS}:
-        return Parametric("refused", tuple(flags))
-    n, d, log_loss = (np.log(column) for column in (table.params, table.tokens, table.loss))
-    centre = np.array([n.mean(), d.mean()])
-    runs = n - centre[0], d - centre[1], log_loss
-    theta, corner, agreeing = _solve(runs, delta)
-    if _condition(theta, runs) > SINGULAR:
-        return Parametric("refused", (*flags, "singular_information"))
-    if agreeing < 2 or not _is_stationary(theta, runs, corner):
+        return Parametric("refused", tuple(flags), family)
+    runs = Runs.of(table, family)
+    fit = minimise(runs, delta)
+    if condition(fit.free, runs) > SINGULAR:
+        return Parametric("refused", (*flags, "singular_information"), family)
+    if not fit.converged:
         flags["not_converged"] = None
-    weights = np.random.default_rng(seed).multinomial(len(n), np.full(len(n), 1 / len(n)), draws)
-    cloud = refit(np.tile(theta, (draws, 1)), weights.astype(float), runs, corner)
-    tokens_at = np.linalg.lstsq(np.stack([np.ones_like(n), np.log(table.flops), n], 1), d, rcond=None)[0]
-    best, resampled = (Surface(some, centre, tokens_at) for some in (theta[None], cloud))
-    flags |= _interval_flags(best, resampled)
-    residual = log_loss - np.log(best.loss(n, d)[0])
-    scale = float(np.sqrt((residual**2).sum() / (len(n) - 5)))
-    objective = float(huber(residual, corner).sum())
-    return Parametric(status(flags), tuple(flags), best, resampled, scale, objective, agreeing)
+    cluster = getattr(table, "cluster", None)
+    cloud = bootstrap(fit, runs, np.arange(len(runs)) if cluster is None else cluster, draws, seed)
+    best, resampled = (Surface.over(table, runs, free @ family.expand.T) for free in (fit.free[None], cloud))
+    residual = -residuals(fit.free[None], runs)[0]
+    floor = profile(fit, runs, "E", float(np.std(cloud[:, 0]))) if family.floor else None
+    flags |= _interval_flags(best, resampled, floor)
+    flags |= _residual_flags(residual, np.log(table.flops), delta)
+    sd = float(np.sqrt((residual**2).sum() / (len(runs) - len(fit.free))))
+    return Parametric(status(flags), tuple(flags), family, best, resampled, fit, floor, residual, sd)
 
 
-def _solve(runs: Runs, delta: float | None) -> tuple[Law, float, int]:
-    """The best law, the Huber corner, and how many of the starts came to it."""
-    starts, corner = _starts(runs), delta or 1.0
-    law = _descend(starts, runs, corner)[0]
-    for _ in range(0 if delta else 3):  # the scale and the fit settle on each other
-        corner = _corner(residuals(law, runs))
-        law = _descend(law[None], runs, corner)[0]
-    ends = _descend(starts, runs, corner)
-    best = _polish(ends[0], runs, corner)
-    return best, corner, sum(_same(end, best, runs, corner) for end in ends)
-
-
-def _corner(residual: Float[np.ndarray, " runs"]) -> float:
-    sd = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
-    return HUBER * max(sd, SMALLEST_SCALE)
-
-
-def _descend(starts: Float[np.ndarray, "laws 5"], runs: Runs, corner: float) -> Float[np.ndarray, "laws 5"]:
-    """Where every start ends, the lowest first."""
-    ends = refit(starts, np.ones((len(starts), len(runs[0]))), runs, corner)
-    return ends[np.argsort(huber(residuals(ends, runs), corner).sum(1))]
-
-
-def _polish(start: Law, runs: Runs, corner: float) -> Law:
-    """SciPy's trust region; residuals in units of the corner, so its tolerances suit any table."""
-    end = scipy.optimize.least_squares(
-        lambda theta: residuals(theta, runs) / corner,
-        np.clip(start, LOW + 1e-12, HIGH - 1e-12),
-        jac=lambda theta: jacobian(theta, runs) / corner,
-        bounds=(LOW, HIGH),
-        loss="huber",
-        x_scale="jac",
-        **TOLERANCES,
-    )
-    return end.x
-
-
-def _same(end: Law, best: Law, runs: Runs, corner: float) -> bool:
-    costs = [huber(residuals(law, runs) / corner, 1.0).sum() for law in (end, best)]
-    close = np.abs(end - best) <= 1e-3 * np.maximum(np.abs(best), 1)
-    return bool(costs[0] <= costs[1] * (1 + 1e-5) + 1e-6 and close.all())
-
-
-def _starts(runs: Runs) -> Float[np.ndarray, "starts 5"]:
-    """Laws for exponents on a grid: E, A and B are linear then (variable projection)."""
-    n, d, log_loss = runs
-    weight, found = np.exp(-log_loss), []
-    for alpha in GRID:
-        for beta in GRID:
-            columns = np.stack([np.ones_like(n), np.exp(-alpha * n), np.exp(-beta * d)], 1) * weight[:, None]
-            (e, a, b), _ = scipy.optimize.nnls(columns, np.ones_like(n))
-            found.append([e, np.log(max(a, 1e-3)), np.log(max(b, 1e-3)), alpha, beta])
-    return np.array(found)
-
-
-def _condition(theta: Law, runs: Runs) -> float:
-    """Condition of the information matrix with its diagonal scaled to one."""
-    slopes = jacobian(theta, runs)
-    lengths = np.maximum(np.linalg.norm(slopes, axis=0), 1e-300)
-    return float(np.linalg.cond(slopes / lengths) ** 2)
-
-
-def _is_stationary(theta: Law, runs: Runs, corner: float) -> bool:
-    """Whether the gradient is small beside what residuals at the corner could make it."""
-    slopes = jacobian(theta, runs)
-    gradient = np.clip(residuals(theta, runs) / corner, -1, 1) @ slopes
-    free = (theta > LOW + 1e-6) & (theta < HIGH - 1e-6)
-    return bool((np.abs(gradient) <= STATIONARY * np.abs(slopes).sum(0))[free].all())
-
-
-def _design_flags(table: Table) -> dict[str, None]:
+def _design_flags(table: Table, form: Form) -> dict[str, None]:
     found = dict.fromkeys(flag for flag in table.flags if flag in REFUSALS)
-    if len(set(zip(table.params, table.tokens))) <= len(NAMES):
+    places = set(zip(*(getattr(table, name) for name in form.columns)))
+    if len(places) <= len(form.free):
         return found | {"fewer_points_than_parameters": None}
-    n, d = np.log(table.params), np.log(table.tokens)
     if is_short(table.flops):
         found["short_compute_span"] = None
-    if np.std(d - n) < 0.05 * np.std(d + n):
+    n, d = np.log(table.params), np.log(table.tokens)
+    if len(form.columns) > 1 and np.std(d - n) < 0.05 * np.std(d + n):
         found["N_D_collinear"] = None
     return found
 
 
-def _interval_flags(best: Surface, draws: Surface) -> dict[str, None]:
+def _interval_flags(best: Surface, draws: Surface, floor: Profile | None) -> dict[str, None]:
+    exponents = draws.exponents()
     found = {
-        "E_weakly_identified": is_weak(best.theta[0, 0], draws.theta[:, 0]),
-        "wide_interval": is_wide(draws.exponents()["a"]),  # b is 1 - a
+        "E_weakly_identified": floor is not None and is_weak(best.theta[0, 0], floor.ci95),
+        "wide_interval": exponents is not None and is_wide(exponents["a"]),  # b is 1 - a
     }
     return dict.fromkeys(flag for flag, seen in found.items() if seen)
+
+
+def _residual_flags(
+    residual: Float[np.ndarray, " runs"], log_flops: Float[np.ndarray, " runs"], delta: float | None
+) -> dict[str, None]:
+    sd = scale(residual)
+    within = float(scipy.special.erf((delta or USUAL_DELTA) / (max(sd, SMALLEST_SCALE) * np.sqrt(2))))
+    found = {
+        "delta_not_scale_free": sd > SMALLEST_SCALE and not ONE_SIDED < within < 1 - ONE_SIDED,
+        "residual_trend_in_C": sd > SMALLEST_SCALE and _has_trend(residual, log_flops),
+    }
+    return dict.fromkeys(flag for flag, seen in found.items() if seen)
+
+
+def _has_trend(residual: Float[np.ndarray, " runs"], log_flops: Float[np.ndarray, " runs"]) -> bool:
+    """Whether a curve in log compute explains more of the residuals than chance would, once in 1,000."""
+    spread = 3 * scale(residual)
+    limited = np.clip(residual - np.median(residual), -spread, spread)
+    degree = min(TREND_DEGREE, len(np.unique(np.round(log_flops, 1))) - 1)
+    dof = len(residual) - degree - 1
+    if degree < 1 or dof < 1:
+        return False
+    basis = np.linalg.qr(np.vander(log_flops - log_flops.mean(), degree + 1, increasing=True))[0]
+    parts = (basis.T @ limited) ** 2
+    left = float((limited**2).sum() - parts.sum())
+    return bool(
+        scipy.special.fdtrc(degree, dof, parts[1:].sum() / degree / max(left / dof, 1e-300)) < TREND_CHANCE
+    )

@@ -3,28 +3,40 @@
 """All methods fitted to one table, checked by holding budgets out, and the predictions they support."""
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from dit_jax.law.extrapolate import Candidate, Errors, Extrapolation, Spread
+from dit_jax.law.extrapolate import Candidate, Extrapolation
 from dit_jax.law.flags import REFUSALS, interval95
+from dit_jax.law.forms import FORMS
 from dit_jax.law.frontier import Frontier, fit_frontier
+from dit_jax.law.hyper import HyperLaw, Setting, best_settings, fit_hyper
 from dit_jax.law.isoflop import Isoflop, fit_isoflop
+from dit_jax.law.minimise import scale
 from dit_jax.law.parametric import Parametric, fit_parametric
+from dit_jax.law.select import FOILS, candidate, extrapolation, groups
 from dit_jax.law.slices import Noise, slices
 from dit_jax.law.table import Table
 
-BINS = 5  # of compute, where runs do not share budgets
-SURPRISE = 1 / 6  # half the frontier's: every run on either axis has borne the surface out
-FEWEST_BUDGETS = 3  # for a frontier to be held out against
+RIVALS = ("tied", *FOILS)  # of the additive law, on any table
+LAWS = (*FORMS, "frontier")  # what may be asked for by name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Law:
-    """Every method on one table; `extrapolation` is None where no method can predict a loss."""
+    """Every method on one table.
+
+    Attributes:
+      table: the runs that were fitted.
+      parametric: the law asked for, the additive one by default.
+      rivals: other forms on the same runs, by name.
+      extrapolation: None where no method can predict a loss.
+      tried: every surface held out in turn.
+      settings: the best lr and batch wherever several were tried.
+      hyper: laws of "lr" and "batch", None where unknown.
+    """
 
     table: Table
     noise: Noise
@@ -32,40 +44,47 @@ class Law:
     isoflop: Isoflop
     frontier: Frontier
     extrapolation: Extrapolation | None
+    rivals: Mapping[str, Parametric] = dataclasses.field(default_factory=dict)
+    tried: Mapping[str, Candidate] = dataclasses.field(default_factory=dict)
+    settings: tuple[Setting, ...] = ()
+    hyper: Mapping[str, HyperLaw | None] = dataclasses.field(default_factory=dict)
 
     def optimum(self, flops: float) -> tuple[Float[np.ndarray, " 2"], Float[np.ndarray, "draws 2"]] | None:
         """Log params and log tokens of the best run at a budget, with draws; None where unknown."""
         if self.isoflop.lines is not None:
             return self.isoflop.at(flops)
-        if self.parametric.best is not None:
-            return self.parametric.best.optimum(flops)[0][0], self.parametric.draws.optimum(flops)[0]
-        return None
+        if self.parametric.best is None or (best := self.parametric.best.optimum(flops)[0]) is None:
+            return None
+        return best[0], self.parametric.draws.optimum(flops)[0]
 
     def predict(self, flops: float) -> dict[str, object]:
         """One entry of `predictions` in `law.json`; what cannot be known is None."""
         at = self.extrapolation.predict(np.log([flops]))
         params, tokens = _size(self.optimum(flops))
+        lr, batch = (self._setting(name, params[0], tokens[0]) for name in ("lr", "batch"))
         return {
             "flops": float(flops),
             "params": params[0],
             "tokens": tokens[0],
-            "lr": self._hyperparameter(self.table.lr, flops),
-            "batch": self._hyperparameter(self.table.batch, flops),
+            "lr": lr[0],
+            "batch": batch[0],
             "loss": float(np.exp(at.mean[0])),
             "loss_pi95": np.exp(at.interval95()[:, 0]).tolist(),
+            "loss_ci95": np.exp(at.interval95(of_a_run=False)[:, 0]).tolist(),
             "params_ci95": params[1],
             "tokens_ci95": tokens[1],
+            "lr_ci95": lr[1],
+            "batch_ci95": batch[1],
             "params_flat": self._flat(params[0]),
         }
 
-    def _hyperparameter(self, column: Float[np.ndarray, " runs"] | None, flops: float) -> float | None:
-        """A power law in compute through the values of the best run on each budget."""
-        best = [one.rows[np.argmin(self.table.loss[one.rows])] for one in self.isoflop.vertices]
-        best = [] if column is None else [i for i in best if column[i] > 0]
-        if len(best) < 2:
-            return None
-        slope, level = np.polyfit(np.log(self.table.flops[best]), np.log(column[best]), 1)
-        return float(np.exp(level + slope * np.log(flops)))
+    def _setting(
+        self, name: str, params: float | None, tokens: float | None
+    ) -> tuple[float | None, list[float] | None]:
+        law = self.hyper.get(name)
+        if law is None or params is None:
+            return None, None
+        return law.at(params, tokens)
 
     def _flat(self, params: float | None) -> list[float] | None:
         """Sizes that cost less than one seed's noise, by the parabola of the largest budget."""
@@ -77,87 +96,81 @@ class Law:
         return [params * float(np.exp(-reach)), params * float(np.exp(reach))]
 
 
-def fit_law(table: Table, draws: int = 300, seed: int = 0) -> Law:
+def fit_law(
+    table: Table,
+    draws: int = 300,
+    seed: int = 0,
+    law: str | None = None,
+    delta: float | None = None,
+    isoflop: str | None = None,
+) -> Law:
     """Fits every method; one that cannot be fitted says so in its status.
 
     Args:
       table: the runs.
       draws: of each bootstrap.
       seed: of the bootstraps: the same table and seed give the same law.
+      law: one of `LAWS`, to predict by it alone; None lets those that apply compete.
+      delta: the Huber corner in log units; None takes it from the noise.
+      isoflop: how vertices are found, one of `dit_jax.law.slices.ESTIMATORS`; "parabola" is approach 2 as
+        Hoffmann et al. 2022 published it, through whole grids, every vertex alike. None takes what suits.
+
+    Raises:
+      ValueError: there is no such law, or the table lacks a column that it needs.
     """
+    if law is not None and law not in LAWS:
+        raise ValueError(f"there is no law {law!r}: choose one of {', '.join(LAWS)}")
     if len(table) == 0 or REFUSALS & set(table.flags):
         return _refused(table)
-    found, noise = slices(table, draws, seed)
-    isoflop, frontier = fit_isoflop(found, seed), fit_frontier(found, noise)
-    parametric = fit_parametric(table, draws, seed)
-    law = Law(table, noise, parametric, isoflop, frontier, None)
-    return dataclasses.replace(law, extrapolation=_extrapolation(law, seed))
+    main = law if law in FORMS else "additive"
+    table, settings = best_settings(table)
+    table, parametric = _without_outliers(table, lambda some: fit_parametric(some, draws, seed, delta, main))
+    plain = isoflop == "parabola"
+    found, noise = slices(table, draws, seed, estimator=isoflop, window=np.inf if plain else None)
+    if not table.flops_trusted:  # there are no budgets then
+        found = []
+    line, frontier = fit_isoflop(found, seed, plain), fit_frontier(found, noise)
+    others = [] if law is not None else _rivals(table)
+    rivals = {name: fit_parametric(table, draws, seed, delta, name) for name in others}
+    surfaces = {} if law == "frontier" else {"parametric": parametric, **rivals}
+    used = fit_frontier([], noise) if law in FORMS else frontier
+    budgets = groups(table, found)
+    tried = {
+        name: candidate(table, name, one, budgets, seed)
+        for name, one in surfaces.items()
+        if one.best is not None
+    }
+    parametric = parametric.after(tried["parametric"]) if "parametric" in tried else parametric
+    ahead = extrapolation(table, used, surfaces, tried) if table.flops_trusted else None
+    hyper = fit_hyper(table, settings)
+    return Law(table, noise, parametric, line, frontier, ahead, rivals, tried, settings, hyper)
+
+
+def _without_outliers(table: Table, fit: Callable[[Table], Parametric]) -> tuple[Table, Parametric]:
+    """Fits, leaves out what lies far above the fit, and fits again until nothing does."""
+    found = fit(table)
+    while found.best is not None:
+        cleaned = table.without_outliers(found.residual, scale(found.residual))
+        if len(cleaned) == len(table):
+            return cleaned, found
+        table, found = cleaned, fit(cleaned)
+    return table, found
+
+
+def _rivals(table: Table) -> list[str]:
+    """Forms that a table gives reason to try."""
+    found = list(RIVALS)
+    if "epochs_gt_1_needs_repeat_law" in table.flags:
+        found.append("repeated")
+    return found + (["video"] if not FORMS["video"].missing(table) else [])
 
 
 def _refused(table: Table) -> Law:
     flags = tuple(flag for flag in table.flags if flag in REFUSALS) or ("fewer_points_than_parameters",)
     empty = Frontier("refused", flags, np.empty(0), np.empty((1, 0)), float("nan"), {})
     nothing = Noise(float("nan"), float("nan"), 0)
-    return Law(table, nothing, Parametric("refused", flags), Isoflop("refused", flags, ()), empty, None)
-
-
-def _extrapolation(law: Law, seed: int) -> Extrapolation | None:
-    """The frontier, joined by the surface where nothing speaks against that, else the surface alone.
-
-    With the few rows of a small ladder the surface fits well and extrapolates badly: its own flags tell.
-    """
-    frontier, surface = law.frontier, law.parametric.best
-    fitted = frontier.status != "refused"
-    if surface is None or (fitted and law.parametric.status != "ok"):
-        return frontier.extrapolation() if fitted else None
-    errors = _surface_errors(law, seed)
-    spread = functools.partial(_surface_spread, law.parametric)
-    candidate = Candidate("parametric", SURPRISE, spread, errors)
-    if fitted:
-        alone = frontier.extrapolation()
-        both = (*alone.candidates, candidate)
-        tried = set(errors.cut) & set(alone.candidates[0].errors.cut)
-        return dataclasses.replace(alone, candidates=both) if tried else alone
-    last = float(np.log(law.table.flops.max()))
-    ends = surface.optimum(np.exp(last - 0.5))[1], surface.optimum(np.exp(last + 0.5))[1]
-    return Extrapolation((candidate,), float(abs(ends[1] - ends[0])[0]), last, law.parametric.scale)
-
-
-def _surface_spread(parametric: Parametric, targets: Float[np.ndarray, " targets"]) -> Spread:
-    best, draws = (
-        np.stack([surface.optimum(float(np.exp(x)))[1] for x in targets], 1)
-        for surface in (parametric.best, parametric.draws)
-    )
-    return Spread.of(best[0], draws)
-
-
-def _surface_errors(law: Law, seed: int) -> Errors:
-    """What the additive law, fitted below each cut, missed on average on each later budget near its best."""
-    table = law.table
-    x, groups = _groups(law)
-    found = []
-    for cut in range(2, len(groups)):
-        below = table.flops <= table.flops[groups[cut - 1]].max()
-        fit = fit_parametric(table.select(below), draws=50, seed=seed)
-        if fit.best is None:
-            continue
-        for later in range(cut, len(groups)):
-            rows = groups[later]
-            places = np.log(table.params[rows]), np.log(table.tokens[rows])
-            miss = float(np.mean(np.log(table.loss[rows]) - np.log(fit.best.loss(*places)[0])))
-            noise = np.log(fit.draws.loss(*places)).mean(1).var() + fit.scale**2 / len(rows)
-            found.append((x[cut - 1], miss, noise, x[later] - x[cut - 1]))
-    return Errors(*np.array(found, float).reshape(-1, 4).T)
-
-
-def _groups(law: Law) -> tuple[Float[np.ndarray, " groups"], list[Int[np.ndarray, " _"]]]:
-    """Log FLOPs and runs by budget, those near the best; quantiles of compute for want of budgets."""
-    near = [one for one in law.isoflop.vertices if one.parabola is not None]
-    if len(near) >= FEWEST_BUDGETS:
-        return np.log([one.flops for one in near]), [one.parabola.rows for one in near]
-    log_flops = np.log(law.table.flops)
-    groups = np.array_split(np.argsort(log_flops, kind="stable"), min(BINS, len(log_flops)))
-    return np.array([log_flops[rows].mean() for rows in groups]), groups
+    parametric = Parametric("refused", flags, FORMS["additive"])
+    return Law(table, nothing, parametric, Isoflop("refused", flags, ()), empty, None)
 
 
 def _size(

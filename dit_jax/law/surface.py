@@ -1,125 +1,223 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Additive surfaces L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556), many at once.
-
-Inside `law/` a surface is five numbers, `theta`: E, the logs of A's term and of B's term at the mean size and
-the mean tokens, alpha and beta. Centring takes most of the correlation out of them.
-"""
+"""Laws as surfaces, many at once: the loss anywhere, its slopes, and the best size for a budget."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 
-NAMES = ("E", "A", "B", "alpha", "beta")
-LOW = np.array([0.0, -60.0, -60.0, 1e-3, 1e-3])
-HIGH = np.array([np.inf, 60.0, 60.0, 3.0, 3.0])
+from dit_jax.law.forms import FORMS, Form
+from dit_jax.law.table import Table
 
-Theta = Float[np.ndarray, "*laws 5"]
-# Log params and log tokens, both centred, and log loss of the runs.
-Runs = tuple[Float[np.ndarray, " runs"], Float[np.ndarray, " runs"], Float[np.ndarray, " runs"]]
+Theta = Float[np.ndarray, "laws full"]
+BISECTIONS = 60
+REACH = 40.0  # log params either side of the centre, where an optimum is sought
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runs:
+    """What a form sees of a table: log columns about their means, and log loss.
+
+    `unique` is the log of the unique tokens about the mean log tokens, for forms that repeat data.
+    """
+
+    form: Form
+    x: Float[np.ndarray, "columns runs"]
+    log_loss: Float[np.ndarray, " runs"]
+    centre: Float[np.ndarray, " columns"]
+    unique: Float[np.ndarray, " runs"] | None = None
+
+    @classmethod
+    def of(cls, table: Table, form: Form) -> "Runs":
+        x = np.log(np.stack([getattr(table, name) for name in form.columns]))
+        centre = x.mean(1)
+        unique = None
+        if form.repeats:
+            known = np.where(np.isfinite(table.unique_tokens), table.unique_tokens, table.tokens)
+            unique = np.log(np.minimum(known, table.tokens)) - centre[1]
+        return cls(form, x - centre[:, None], np.log(table.loss), centre, unique)
+
+    def __len__(self) -> int:
+        return len(self.log_loss)
+
+
+def predicted(
+    theta: Theta, runs: Runs, slopes: bool = False
+) -> tuple[Float[np.ndarray, "laws runs"], Float[np.ndarray, "laws runs full"] | None]:
+    """Log loss of the runs under each law, and its slopes in theta."""
+    k = len(runs.form.columns)
+    x, worth = runs.x[None], None
+    if runs.form.repeats:
+        tokens, worth = effective(runs.x[1], runs.unique, theta[:, -1:])
+        x = np.stack([np.broadcast_to(runs.x[0], tokens.shape), tokens], 1)
+    terms = np.exp(theta[:, 1 : k + 1, None] - theta[:, k + 1 : 2 * k + 1, None] * x)
+    total = theta[:, :1] + terms.sum(1)
+    if not slopes:
+        return np.log(total), None
+    columns = [np.ones_like(total)[:, None], terms, -terms * x]
+    if worth is not None:
+        columns.append((-terms[:, 1] * theta[:, k + 2, None] * worth)[:, None])
+    return np.log(total), np.moveaxis(np.concatenate(columns, 1) / total[:, None], 1, 2)
+
+
+def effective(
+    tokens: Float[np.ndarray, "*some runs"],
+    unique: Float[np.ndarray, "*some runs"],
+    log_r: Float[np.ndarray, "laws 1"],
+) -> tuple[Float[np.ndarray, "laws runs"], Float[np.ndarray, "laws runs"]]:
+    """Log of what repeated tokens are worth as fresh ones, and its slope in log R*.
+
+    With U unique tokens and R = D/U - 1 repeats, D' = U (1 + R* (1 - exp(-R/R*))) (Muennighoff et al. 2023,
+    arXiv 2305.16264).
+
+    Args:
+      tokens: log tokens seen.
+      unique: log unique tokens, no more than those seen.
+      log_r: log R*.
+    """
+    repeats = np.expm1(np.maximum(tokens - unique, 0))
+    ratio = repeats / np.exp(log_r)
+    fresh = 1 + np.exp(log_r) * -np.expm1(-ratio)
+    slope = np.exp(log_r) * (-np.expm1(-ratio) - ratio * np.exp(-ratio)) / fresh
+    return unique + np.log(fresh), slope
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surface:
-    """Laws as numbers, about the mean log params and log tokens of a table.
+    """Laws over sizes and tokens.
 
     Attributes:
-      theta: one law a row: E, log A and log B at the centre, alpha, beta.
-      centre: mean log params and mean log tokens.
+      form: their family.
+      theta: one law a row.
+      centre: mean log of each column of the form.
+      places: log columns = places @ (1, log params, log tokens), over the runs.
       tokens_at: log tokens = t0 + t1 log FLOPs + t2 log params over the runs (1 and -1 for C = 6 N D).
+      middle: mean log params.
+      unique: log unique tokens that there are, for repeated data.
     """
 
-    theta: Float[np.ndarray, "laws 5"]
-    centre: Float[np.ndarray, " 2"]
+    form: Form
+    theta: Float[np.ndarray, "laws full"]
+    centre: Float[np.ndarray, " columns"]
+    places: Float[np.ndarray, "columns 3"]
     tokens_at: Float[np.ndarray, " 3"]
+    middle: float
+    unique: float | None = None
+
+    @classmethod
+    def over(cls, table: Table, runs: Runs, theta: Theta) -> "Surface":
+        """Laws fitted to the runs of a table."""
+        n, d, c = (np.log(column) for column in (table.params, table.tokens, table.flops))
+        one = np.ones_like(n)
+        known = {"params": np.array([0.0, 1, 0]), "tokens": np.array([0.0, 0, 1])}
+        here = np.stack([one, n, d], 1)
+        places = [
+            known[name] if name in known else np.linalg.lstsq(here, x + centre, rcond=None)[0]
+            for name, x, centre in zip(runs.form.columns, runs.x, runs.centre)
+        ]
+        tokens_at = np.linalg.lstsq(np.stack([one, c, n], 1), d, rcond=None)[0]
+        unique = float(runs.unique.max() + runs.centre[1]) if runs.unique is not None else None
+        return cls(runs.form, theta, runs.centre, np.stack(places), tokens_at, float(n.mean()), unique)
+
+    @classmethod
+    def from_params(cls, values: Mapping[str, float], unit: float = 1.0, form: str = "additive") -> "Surface":
+        """A printed law of params and tokens, for C = 6 N D.
+
+        Args:
+          values: E, A, B, alpha, beta.
+          unit: in which it counts parameters and tokens.
+          form: whose numbers these are.
+        """
+        numbers = np.array([[values[name] for name in FORMS[form].names]])
+        numbers[:, 1:3] = np.log(numbers[:, 1:3])
+        centre, places = np.full(2, np.log(unit)), np.eye(3)[1:]
+        return cls(
+            FORMS[form], numbers, centre, places, np.array([-np.log(6), 1.0, -1.0]), float(np.log(1e9))
+        )
 
     def params(self) -> dict[str, Float[np.ndarray, " laws"]]:
-        """E, A, B, alpha, beta with A and B per parameter and per token."""
-        e, a, b, alpha, beta = self.theta.T
-        size, data = np.exp(a + alpha * self.centre[0]), np.exp(b + beta * self.centre[1])
-        return dict(zip(NAMES, (e, size, data, alpha, beta)))
+        """The law's numbers, coefficients per parameter and per token."""
+        k = len(self.form.columns)
+        values = dict(zip(self.form.names, self.theta.T))
+        for i, (name, centre) in enumerate(zip(self.form.names[1 : k + 1], self.centre)):
+            values[name] = np.exp(self.theta[:, 1 + i] + self.theta[:, 1 + k + i] * centre)
+        if self.form.repeats:
+            values["R_star"] = np.exp(values["R_star"])
+        return values
 
     def loss(
-        self, log_params: Float[np.ndarray, " points"], log_tokens: Float[np.ndarray, " points"]
+        self, log_params: Float[np.ndarray, "*points"], log_tokens: Float[np.ndarray, "*points"]
     ) -> Float[np.ndarray, "laws points"]:
-        e, size, data = terms(self.theta, log_params - self.centre[0], log_tokens - self.centre[1])
-        return e + size + data
+        """At sizes and tokens; a leading axis of laws may be had by either."""
+        return np.exp(
+            self._log_loss(*np.broadcast_arrays(np.atleast_2d(log_params), np.atleast_2d(log_tokens)))
+        )
 
-    def exponents(self) -> dict[str, Float[np.ndarray, " laws"]]:
-        """a of N_opt ~ C^a and b of D_opt ~ C^b, for C proportional to N D."""
+    def _log_loss(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+        return np.log(self.theta[:, :1] + sum(term for term, _ in self._terms(n, d)))
+
+    def _terms(self, n: np.ndarray, d: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each term, and its exponent times how its column moves with size and tokens."""
+        k, found = len(self.form.columns), []
+        for i, (c0, cn, cd) in enumerate(self.places):
+            tokens, share = d, 1.0
+            if self.form.repeats and i == 1:
+                unique = np.minimum(d, self.unique)
+                tokens, share = self._worth(d, unique)
+            x = c0 + cn * n + cd * tokens - self.centre[i]
+            alpha = self.theta[:, 1 + k + i, None]
+            move = alpha * np.stack(np.broadcast_arrays(cn * np.ones_like(x), cd * share))
+            found.append((np.exp(self.theta[:, 1 + i, None] - alpha * x), move))
+        return found
+
+    def _worth(self, d: np.ndarray, unique: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log effective tokens and their slope in log tokens."""
+        log_r = self.theta[:, -1:]
+        tokens, _ = effective(d, unique, log_r)
+        repeats = np.expm1(np.maximum(d - unique, 0))
+        slope = np.exp(d - np.exp(-log_r) * repeats - tokens)
+        return tokens, np.where(d > unique, slope, 1.0)
+
+    def exponents(self) -> dict[str, Float[np.ndarray, " laws"]] | None:
+        """a of N_opt ~ C^a and b of D_opt ~ C^b, for C proportional to N D; None without a size and tokens."""
+        if self.form.columns != ("params", "tokens"):
+            return None
         alpha, beta = self.theta[:, 3], self.theta[:, 4]
         return {"a": beta / (alpha + beta), "b": alpha / (alpha + beta)}
 
-    def optimum(self, flops: float) -> tuple[Float[np.ndarray, "laws 2"], Float[np.ndarray, " laws"]]:
-        """Log params and tokens of the least loss at a budget, and that log loss."""
-        _, a, b, alpha, beta = self.theta.T
-        t0, t1, t2 = self.tokens_at
-        at_zero = t0 + t1 * np.log(flops) + t2 * self.centre[0] - self.centre[1]
-        trade = max(-t2, 1e-3)
-        n = (np.log(alpha) + a - np.log(trade * beta) - b + beta * at_zero) / (alpha + trade * beta)
-        log_params, log_tokens = n + self.centre[0], at_zero + t2 * n + self.centre[1]
-        e, size, data = terms(self.theta, n[:, None], (log_tokens - self.centre[1])[:, None])
-        return np.stack([log_params, log_tokens], 1), np.log(e + size + data)[:, 0]
+    def optimum(self, flops: float) -> tuple[Float[np.ndarray, "laws 2"] | None, Float[np.ndarray, " laws"]]:
+        """Log params and tokens of the least loss at a budget, and that log loss.
 
+        The loss is convex in log params along a budget: its slope is bisected. A form without a size knows
+        no best one, and gives None.
+        """
+        if self.form.columns == ("flops",):
+            c = np.log(flops) - self.centre[0]
+            return None, np.log(self.theta[:, 0] + np.exp(self.theta[:, 1] - self.theta[:, 2] * c))
+        low = np.full((len(self.theta), 1), self.middle - REACH)
+        high = low + 2 * REACH
+        for _ in range(BISECTIONS):
+            n = (low + high) / 2
+            falls = self._slope(n, self._tokens(flops, n)) < 0
+            low, high = np.where(falls, n, low), np.where(falls, high, n)
+        n = (low + high) / 2
+        d = self._tokens(flops, n)
+        return np.concatenate([n, d], 1), self._log_loss(n, d)[:, 0]
 
-def terms(
-    theta: Theta, n: Float[np.ndarray, "*points"], d: Float[np.ndarray, "*points"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """E, the size's term and the data's term at centred log sizes and tokens."""
-    e, a, b, alpha, beta = (theta[..., i, None] for i in range(5))
-    return e, np.exp(a - alpha * n), np.exp(b - beta * d)
+    def _tokens(self, flops: float, n: np.ndarray) -> np.ndarray:
+        return self.tokens_at[0] + self.tokens_at[1] * np.log(flops) + self.tokens_at[2] * n
 
+    def _slope(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """Of the loss in log params along a budget."""
+        return sum(-term * (move[0] + move[1] * self.tokens_at[2]) for term, move in self._terms(n, d))
 
-def residuals(theta: Theta, runs: Runs) -> Float[np.ndarray, "*laws runs"]:
-    """Log predicted over measured loss."""
-    n, d, log_loss = runs
-    return np.log(sum(terms(theta, n, d))) - log_loss
+    def overtraining(self) -> dict[str, Float[np.ndarray, " laws"]]:
+        """E, a, b, eta of L = E + (a M^eta + b M^-eta) C^-eta, M = D/N, the same law where exponents are tied.
 
-
-def jacobian(theta: Theta, runs: Runs) -> Float[np.ndarray, "*laws runs 5"]:
-    """Of `residuals` in theta."""
-    n, d, _ = runs
-    e, size, data = terms(theta, n, d)
-    columns = np.stack(np.broadcast_arrays(np.ones_like(size), size, data, -size * n, -data * d), -1)
-    return columns / (e + size + data)[..., None]
-
-
-def huber(residual: np.ndarray, corner: float) -> np.ndarray:
-    """Half the square up to the corner, straight beyond it."""
-    size = np.abs(residual)
-    return np.where(size <= corner, size**2 / 2, corner * (size - corner / 2))
-
-
-def refit(
-    theta: Float[np.ndarray, "laws 5"],
-    weights: Float[np.ndarray, "laws runs"],
-    runs: Runs,
-    corner: float,
-    steps: int = 40,
-) -> Float[np.ndarray, "laws 5"]:
-    """Reweighted Levenberg-Marquardt on all laws at once: SciPy has no batch, and a bootstrap is one.
-
-    Args:
-      theta: where to start, one law a row.
-      weights: of each run in each law.
-      runs: what to fit.
-      corner: of Huber's function, log units.
-      steps: taken by each law; a step that does not improve it is shortened instead.
-    """
-    damping = np.full(len(theta), 1e-3)
-    cost = (weights * huber(residuals(theta, runs), corner)).sum(1)
-    for _ in range(steps):
-        residual, slopes = residuals(theta, runs), jacobian(theta, runs)
-        weight = weights / np.maximum(np.abs(residual) / corner, 1)
-        gradient = np.einsum("lr,lrp->lp", weight * residual, slopes)
-        information = np.einsum("lr,lrp,lrq->lpq", weight, slopes, slopes)
-        diagonal = np.einsum("lpp->lp", information)
-        information = information + (damping[:, None] * diagonal + 1e-12)[..., None] * np.eye(5)
-        step = np.linalg.solve(information, gradient[..., None])[..., 0]
-        proposal = np.clip(theta - step, LOW, HIGH)
-        proposed = (weights * huber(residuals(proposal, runs), corner)).sum(1)
-        better = proposed <= cost
-        theta, cost = np.where(better[:, None], proposal, theta), np.where(better, proposed, cost)
-        damping = np.clip(np.where(better, damping / 5, damping * 10), 1e-12, 1e6)
-    return theta
+        Gadre et al. 2024, arXiv 2403.08540. Written for C = k N D, k as in the runs.
+        """
+        values, eta = self.params(), self.theta[:, 3] / 2
+        scale = np.exp(-self.tokens_at[0] * eta)
+        return {"E": values["E"], "a": values["A"] * scale, "b": values["B"] * scale, "eta": eta}

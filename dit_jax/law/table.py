@@ -1,24 +1,24 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The runs a law is fitted to: columns, where they came from, and what was left out and why."""
+"""The runs a law is fitted to: columns, where they came from, and what was left out or doubted and why."""
 
-import csv
 import dataclasses
-import difflib
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dit_jax.record import numbered_records
+from dit_jax.law import checks
+from dit_jax.law.audit import isolated, judge
+from dit_jax.law.ratios import counting
+from dit_jax.law.read import OPTIONAL, REQUIRED, Column, clusters, metric_columns, number_columns, read_rows
 
-REQUIRED = ("params", "tokens", "flops", "loss")
-OPTIONAL = ("loss_se", "seed", "lr", "batch")
-
-Column = Float[np.ndarray, " runs"]
+SETTING = ("params", "tokens", "flops", *(name for name in OPTIONAL if name not in ("loss_se", "seed")))
+SHAPE = ("spatial_tokens", "temporal_tokens")
+NO_VARIATION = 1e-12  # of the largest loss
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,10 +31,23 @@ class Table:
       flops: training FLOPs, exact from the architecture.
       loss: validation loss.
       row: where each run stands in its source: the data row of a CSV or the line of a record, from 1.
-      loss_se, seed, lr, batch: the same columns of the source, NaN where a run lacks them; None where
+      cluster: which training run each row came from; checkpoints of one share a number.
+      loss_se: standard error of `loss`. This and the columns below are NaN where a run lacks them, None where
         the source does.
+      seed: of the run.
+      lr: peak learning rate.
+      batch: clips or sequences a step.
+      unique_tokens: distinct tokens among those seen.
+      warmup: steps of learning-rate warmup.
+      schedule_tokens: the length that the learning-rate schedule was made for.
+      spatial_tokens: seen over space: clips times the tokens of a frame.
+      temporal_tokens: seen over time: clips times the token frames of a clip.
+      isoflop_budget: which runs were made on one budget, where FLOPs alone do not say it.
+      metrics: other numbers of the source by name, NaN where a run lacks one.
       dropped: (row, reason) of what was left out.
+      suspects: (row, flag, reason) of what was kept with a doubt.
       flags: what the audit found, in the words of `dit_jax.law.flags`.
+      flops_trusted: whether all FLOPs were counted alike: methods that need budgets refuse where not.
     """
 
     params: Column
@@ -42,20 +55,80 @@ class Table:
     flops: Column
     loss: Column
     row: Int[np.ndarray, " runs"]
+    cluster: Int[np.ndarray, " runs"]
     loss_se: Column | None = None
     seed: Column | None = None
     lr: Column | None = None
     batch: Column | None = None
+    unique_tokens: Column | None = None
+    warmup: Column | None = None
+    schedule_tokens: Column | None = None
+    spatial_tokens: Column | None = None
+    temporal_tokens: Column | None = None
+    isoflop_budget: Column | None = None
+    metrics: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     dropped: tuple[tuple[int, str], ...] = ()
+    suspects: tuple[tuple[int, str, str], ...] = ()
     flags: tuple[str, ...] = ()
+    flops_trusted: bool = True
 
     def __len__(self) -> int:
         return len(self.loss)
 
+    @property
+    def setting(self) -> Int[np.ndarray, " runs"]:
+        """A number for each setting: runs that share one differ in their seed alone."""
+        return checks.labels(len(self), *(getattr(self, name) for name in SETTING))
+
     def select(self, keep: Bool[np.ndarray, " runs"]) -> "Table":
-        """The runs where `keep` holds, with the same notes."""
-        columns = {name: _kept(getattr(self, name), keep) for name in (*REQUIRED, "row", *OPTIONAL)}
-        return dataclasses.replace(self, **columns)
+        """The runs where `keep` holds, with the same notes but for doubts about the others."""
+        columns = {
+            name: _kept(getattr(self, name), keep) for name in (*REQUIRED, "row", "cluster", *OPTIONAL)
+        }
+        metrics = {name: column[keep] for name, column in self.metrics.items()}
+        left = set(columns["row"].tolist())
+        suspects = tuple(one for one in self.suspects if one[0] in left)
+        return dataclasses.replace(self, **columns, metrics=metrics, suspects=suspects)
+
+    def suspect_mask(self, flag: str) -> Bool[np.ndarray, " runs"]:
+        """The runs that `flag` doubts."""
+        return np.isin(self.row, [row for row, name, _ in self.suspects if name == flag])
+
+    def marked(self, flag: str, where: Mapping[int, str]) -> "Table":
+        """With a doubt about some runs, the reason by index, and its flag if there are any."""
+        if not where:
+            return self
+        new = [(int(self.row[i]), flag, why) for i, why in where.items()]
+        return dataclasses.replace(self._flagged(flag), suspects=tuple(sorted((*self.suspects, *new))))
+
+    def without(self, flag: str, where: Mapping[int, str]) -> "Table":
+        """Without some runs, the reason by index, and with the flag if there are any."""
+        if not where:
+            return self
+        keep = np.ones(len(self), bool)
+        keep[list(where)] = False
+        dropped = (*self.dropped, *((int(self.row[i]), why) for i, why in where.items()))
+        return dataclasses.replace(self.select(keep)._flagged(flag), dropped=tuple(sorted(dropped)))
+
+    def without_outliers(self, residual: Float[np.ndarray, " runs"], scale: float) -> "Table":
+        """Without the runs that `dit_jax.law.audit` calls diverged, the unfinished ones marked.
+
+        Args:
+          residual: log measured loss less the surface's log loss.
+          scale: the residuals' robust sd.
+        """
+        diverged, unfinished = judge(residual, scale)
+        alone = isolated(np.log(self.params), np.log(self.tokens), np.log(self.loss))
+        measured, times = [f"loss {loss:.4g} is " for loss in self.loss], np.exp(residual)
+        doubts = {
+            int(i): measured[i] + f"{times[i] - 1:.1%} above the surface: unfinished?"
+            for i in np.flatnonzero(unfinished & ~alone)
+        }
+        reasons = {int(i): measured[i] + "far above what the others predict" for i in np.flatnonzero(alone)}
+        reasons |= {
+            int(i): measured[i] + f"{times[i]:.3g}x the surface: diverged" for i in np.flatnonzero(diverged)
+        }
+        return self.marked("suspected_unfinished", doubts).without("diverged_outlier", reasons)
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> "Table":
@@ -68,53 +141,74 @@ class Table:
         Raises:
           ValueError: a column is missing or a value is not a number.
         """
-        rows = list(rows)
-        finished = [(n, r) for n, r in rows if (r.get("status") or "finished") == "finished"]
-        dropped = [
-            (n, f"status {r['status']}") for n, r in rows if (r.get("status") or "finished") != "finished"
-        ]
-        names = [*REQUIRED, *(name for name in OPTIONAL if any(name in r for _, r in finished))]
-        columns = {name: np.array([_number(r, name, n) for n, r in finished], float) for name in names}
-        table = cls(row=np.array([n for n, _ in finished], int), dropped=tuple(dropped), **columns)
-        return table._without_nonfinite()._without_duplicates()._noted()
+        rows, dropped, flags = checks.by_status(list(rows))
+        table = cls(
+            **number_columns(rows),
+            row=np.array([number for number, _ in rows], int),
+            cluster=clusters(rows),
+            metrics=metric_columns(rows),
+            dropped=tuple(dropped),
+            flags=tuple(flags),
+        )
+        return table._without_nonfinite()._without_duplicates()._counted()._noted()
 
-    def _drop(
-        self, keep: Bool[np.ndarray, " runs"], reasons: Sequence[tuple[int, str]], flag: str
-    ) -> "Table":
-        if keep.all():
-            return self
-        dropped = tuple(sorted((*self.dropped, *reasons)))
-        return dataclasses.replace(self.select(keep), dropped=dropped, flags=(*self.flags, flag))
+    def _flagged(self, flag: str) -> "Table":
+        return self if flag in self.flags else dataclasses.replace(self, flags=(*self.flags, flag))
 
     def _without_nonfinite(self) -> "Table":
-        bad = {name: ~np.isfinite(getattr(self, name)) for name in REQUIRED}
-        for name in REQUIRED[:3]:
-            bad[name] |= ~(getattr(self, name) > 0)
-        reasons = [
-            (int(self.row[i]), f"{name} is {getattr(self, name)[i]:g}: not a usable number")
-            for name in REQUIRED
-            for i in np.flatnonzero(bad[name])
-        ]
-        return self._drop(~np.any(list(bad.values()), axis=0), reasons, "nonfinite_rows_dropped")
+        where: dict[int, str] = {}
+        for name in REQUIRED:
+            column = getattr(self, name)
+            usable = np.isfinite(column) & ((column > 0) | (name == "loss"))
+            for i in np.flatnonzero(~usable):
+                where.setdefault(int(i), f"{name} is {column[i]:g}: not a usable number")
+        return self.without("nonfinite_rows_dropped", where)
 
     def _without_duplicates(self) -> "Table":
         first: dict[tuple[float, ...], int] = {}
-        keep, reasons = np.ones(len(self), bool), []
+        where: dict[int, str] = {}
         seeds = np.zeros(len(self)) if self.seed is None else np.nan_to_num(self.seed, nan=-1.0)
-        for i, key in enumerate(zip(self.params, self.tokens, self.flops, self.loss, seeds)):
+        for i, key in enumerate(zip(self.setting, self.loss, seeds)):
             if key in first:
-                keep[i] = False
-                reasons.append((int(self.row[i]), f"exact repeat of row {first[key]}"))
+                where[i] = f"exact repeat of row {first[key]}"
             first.setdefault(key, int(self.row[i]))
-        return self._drop(keep, reasons, "duplicates_merged")
+        return self.without("duplicates_merged", where)
+
+    def _counted(self) -> "Table":
+        """With FLOPs counted one way, as far as that can be mended."""
+        found = counting(self.params, self.tokens, self.flops, self._comparable())
+        if found.consistent:
+            return self
+        mended = dataclasses.replace(self, flops=self.flops * found.factor, flops_trusted=found.trusted)
+        flag = "flops_inconsistent_with_6ND"
+        return mended._flagged(flag).marked(flag, found.suspects)
 
     def _noted(self) -> "Table":
+        positive, setting = bool(np.all(self.loss > 0)), self.setting
+        varies = np.ptp(self.loss) > NO_VARIATION * np.abs(self.loss).max() if len(self) > 1 else True
         found = {
-            "nonpositive_loss": np.any(self.loss <= 0),
-            "no_variation": len(self) > 1 and np.ptp(self.loss) == 0,
-            "replicates_used_for_noise": len(set(zip(self.params, self.tokens, self.flops))) < len(self),
+            "nonpositive_loss": not positive,
+            "no_variation": not varies,
+            "replicates_used_for_noise": len(np.unique(setting)) < len(self),
         }
-        return dataclasses.replace(self, flags=(*self.flags, *(flag for flag, seen in found.items() if seen)))
+        table = self
+        for flag in (flag for flag, seen in found.items() if seen):
+            table = table._flagged(flag)
+        table = table.marked(
+            "schedule_horizon_mismatch", checks.wrong_horizons(self.tokens, self.schedule_tokens)
+        )
+        table = table.marked("epochs_gt_1_needs_repeat_law", checks.repeats(self.tokens, self.unique_tokens))
+        return table.marked("nonmonotone_in_D", self._rises()) if positive else table
+
+    def _rises(self) -> dict[int, str]:
+        comparable = self._comparable()
+        columns = self.params, self.tokens, self.flops, self.loss
+        noise = checks.noise_of(columns, self.setting, comparable, self.loss_se)
+        return checks.rises(self.params, self.tokens, self.loss, noise, comparable)
+
+    def _comparable(self) -> Int[np.ndarray, " runs"]:
+        """A number for each sequence shape: losses and FLOPs per token of different ones differ."""
+        return checks.labels(len(self), *(getattr(self, name) for name in SHAPE))
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
@@ -129,42 +223,9 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file: give a records.jsonl or a CSV of runs")
-    return _read_jsonl(path) if path.suffix == ".jsonl" else _read_csv(path)
-
-
-def _read_jsonl(path: pathlib.Path) -> Table:
-    rows, dropped = numbered_records(path)
-    numbered = [
-        (number, {**row, "params": row["params_active"], "tokens": row["tokens_seen"]})
-        for number, row in rows.items()
-    ]
-    table = Table.from_rows(numbered)
+    rows, dropped = read_rows(path)
+    table = Table.from_rows(rows)
     return dataclasses.replace(table, dropped=tuple(sorted((*table.dropped, *dropped))))
-
-
-def _read_csv(path: pathlib.Path) -> Table:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        names = reader.fieldnames or []
-        for name in REQUIRED:
-            if name not in names:
-                raise ValueError(f"{path.name} has no column {name!r}{_nearest(name, names)}")
-        return Table.from_rows(enumerate(reader, 1))
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    return f": did you mean {close[0]!r}?" if close else f": it has {', '.join(names) or 'no header'}"
-
-
-def _number(row: Mapping[str, Any], name: str, number: int) -> float:
-    value = row.get(name)
-    if value is None or value == "":
-        return float("nan")
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"row {number}: {name} is {value!r}, not a number") from None
 
 
 def _kept(column: np.ndarray | None, keep: Bool[np.ndarray, " runs"]) -> np.ndarray | None:

@@ -21,7 +21,9 @@ from ml_collections import ConfigDict
 from dit_jax import build
 from dit_jax.encode import num_parts
 from dit_jax.files import claim, write_whole
-from dit_jax.law.document import LawRefused, law_json, write_law
+from dit_jax.law.document import LawRefused, write_law
+from dit_jax.law.document import describe as describe_law
+from dit_jax.law.predict import Law, fit_law
 from dit_jax.law.table import Table, read_table
 from dit_jax.record import append_record, numbered_records, read_records
 from dit_jax.run import describe
@@ -88,13 +90,13 @@ class Sweep:
             with Engine(self.settings.workers, self.folder / "workers", (lock.descriptor,)) as engine:
                 self._prepare(engine)
                 self._run_trials(engine, "trials", self.trials, "fit")
-                law = self._fit()
-                heldout = self._heldout_trials(law)
+                law = fit_law(self._tables()[0])
+                heldout = self._heldout_trials(self._write(law))
                 self._run_trials(engine, "held-out budget", heldout, "heldout")
-                law = self._fit(heldout_measured=True)
+                document = self._write(law, self._tables()[1])
                 scores = self._samples(engine, heldout)
-        self._plot(law)
-        return {"law": law, "heldout_row": self._best(heldout), "scores": scores}
+        self._plot(law, document)
+        return {"law": document, "heldout_row": self._best(heldout), "scores": scores}
 
     def _trial_base(self) -> ConfigDict:
         """A trial's config, but for what its place in the grid sets."""
@@ -191,18 +193,20 @@ class Sweep:
         fitted = np.array([rows[line]["role"] == "fit" for line in table.row], bool)
         return table.select(fitted), table.select(~fitted)
 
-    def _fit(self, heldout_measured: bool = False) -> dict[str, Any]:
-        fitted, heldout = self._tables()
-        law = law_json(fitted, [self.heldout_flops], heldout=heldout if heldout_measured else None)
-        write_law(self.folder / LAW, law)
-        if law["status"] == "refused":
-            raise LawRefused(f"no law can be fitted to {len(fitted)} trials: {', '.join(law['flags'])}")
-        return law
+    def _write(self, law: Law, heldout: Table | None = None) -> dict[str, Any]:
+        """The law's document, whose file is there even where no law could be fitted."""
+        document = describe_law(law, [self.heldout_flops], heldout)
+        write_law(self.folder / LAW, document)
+        if document["status"] == "refused":
+            raise LawRefused(
+                f"no law can be fitted to {len(law.table)} trials: {', '.join(document['flags'])}"
+            )
+        return document
 
-    def _heldout_trials(self, law: dict[str, Any]) -> list[ConfigDict]:
+    def _heldout_trials(self, document: dict[str, Any]) -> list[ConfigDict]:
         """Runs of the held-out budget, of the rungs nearest to the predicted best size."""
         sizes = {row["width"]: row["params_active"] for row in self.rows}
-        best = law["predictions"][0]["params"] or self._best_of_largest_budget()["params_active"]
+        best = document["predictions"][0]["params"] or self._best_of_largest_budget()["params_active"]
         widths = sorted(sizes, key=lambda width: abs(math.log(sizes[width] / best)))
         longer = math.ceil(self.settings.max_steps * self.settings.heldout_factor)
         bounds = dataclasses.replace(self.settings, max_steps=longer)
@@ -238,8 +242,7 @@ class Sweep:
             )
         return min(rows, key=lambda row: row["loss"])
 
-    def _plot(self, law: dict[str, Any]) -> None:
+    def _plot(self, law: Law, document: dict[str, Any]) -> None:
         from dit_jax.law.plot import plot_all  # matplotlib takes a second to import
 
-        table = read_table(self.folder / RECORD)
-        plot_all(table, law, self.folder / "plots")
+        plot_all(law, document, self.folder / "plots", others=read_table(self.folder / RECORD))

@@ -28,21 +28,26 @@ def check(value, shape, where="law"):
 
 
 METHOD = {"status": str, "flags": [str]}
+SURFACE = METHOD | {
+    "law": str,
+    "params": dict.fromkeys(("E", "A", "B", "alpha", "beta"), NUMBER),
+    "ci95": dict.fromkeys(("E", "A", "B", "alpha", "beta"), PAIR),
+    "exponents": {"a": NUMBER, "b": NUMBER},
+    "exponents_ci95": {"a": PAIR, "b": PAIR},
+    "objective": NUMBER,
+    "starts_agreeing": int,
+}
 SHAPE = {
     "version": int,
     "status": str,
     "flags": [str],
-    "rows": {"used": int, "dropped": [{"row": int, "reason": str}]},
+    "rows": {
+        "used": int,
+        "dropped": [{"row": int, "reason": str}],
+        "suspect": [{"row": int, "flag": str, "reason": str}],
+    },
     "methods": {
-        "parametric": METHOD
-        | {
-            "params": dict.fromkeys(("E", "A", "B", "alpha", "beta"), NUMBER),
-            "ci95": dict.fromkeys(("E", "A", "B", "alpha", "beta"), PAIR),
-            "exponents": {"a": NUMBER, "b": NUMBER},
-            "exponents_ci95": {"a": PAIR, "b": PAIR},
-            "objective": NUMBER,
-            "starts_agreeing": int,
-        },
+        "parametric": SURFACE,
         "isoflop": METHOD
         | {
             "exponents": {"a": NUMBER, "b": NUMBER},
@@ -57,18 +62,26 @@ SHAPE = {
             "ci95": dict.fromkeys(("E", "coefficient", "exponent"), PAIR),
         },
     },
+    "rivals": {"tied": SURFACE, "no_E": SURFACE},
+    "hyperparameters": {"lr": dict, "batch": dict},
     "holdout": {
         "cut_flops": NUMBER,
         "rmse_log": NUMBER,
         "coverage95": NUMBER,
         "chosen": str,
         "weights": dict,
+        "rmse_log_by_law": dict,
     },
     "predictions": [
         dict.fromkeys(("flops", "params", "tokens", "lr", "batch", "loss"), NUMBER)
-        | dict.fromkeys(("loss_pi95", "params_ci95", "tokens_ci95", "params_flat"), PAIR)
+        | dict.fromkeys(("loss_pi95", "loss_ci95", "params_ci95", "tokens_ci95", "params_flat"), PAIR)
+        | dict.fromkeys(("lr_ci95", "batch_ci95"), (list, type(None)))
     ],
+    "metrics": dict,
     "next_run": dict.fromkeys(("flops", "params", "tokens", "sd_before", "sd_after"), NUMBER),
+    "fixed_size": list,
+    "inference": list,
+    "runs_for_precision": (dict, type(None)),
     "heldout": {"flops": NUMBER, "loss_predicted": NUMBER, "loss_pi95": PAIR, "loss_measured": NUMBER},
 }
 
@@ -79,7 +92,7 @@ def test_the_document_has_every_key_and_only_json():
     check(law, SHAPE)
     assert law["status"] == "ok"
     assert json.loads(json.dumps(law, allow_nan=False)) == law
-    assert law["rows"] == {"used": 35, "dropped": []}
+    assert law["rows"] == {"used": 35, "dropped": [], "suspect": []}
 
 
 def test_a_good_ladder_is_predicted_well():
@@ -205,7 +218,6 @@ def test_laws_need_neither_jax_nor_matplotlib():
 
 
 EXPECTED = {"ok": "ok", "ok_with_warning": "ok_with_warning", "a2_refuse_a3_ok": "ok_with_warning"}
-LATER = {"a2_biased"}  # told by a correction of the parabola that is not made yet
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared scaling data is not here")
@@ -217,7 +229,7 @@ def test_the_shared_laws_get_their_status_and_flags():
         law = law_json(read_table(SHARED / case["data"]))
         wanted = case["method"]
         assert law["status"] == EXPECTED.get(wanted["expected_status"], "refused"), case["id"]
-        assert set(wanted["expected_flags"]) - LATER <= set(law["flags"]), case["id"]
+        assert set(wanted["expected_flags"]) <= set(law["flags"]), case["id"]
         if law["status"] == "ok":
             assert set(law["flags"]) <= set(wanted["expected_flags"]), case["id"]
             found = law["methods"]["parametric"]["exponents"]["a"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from law_worlds import additive, best_size, grid, pilot
 
+from dit_jax.law.curves import bent_power, fit_saturating, local_power, saturating_power
 from dit_jax.law.extrapolate import Errors, Spread, blend, weigh
-from dit_jax.law.forms import bent_power, fit_saturating, local_power, saturating_power
 from dit_jax.law.frontier import Frontier, fit_frontier
 from dit_jax.law.slices import slices
 

@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import numpy as np
 import pytest
 from law_worlds import additive, best_size, grid, pilot, table_of
 
 from dit_jax.law.isoflop import fit_isoflop
-from dit_jax.law.slices import budgets, slices
+from dit_jax.law.slices import ESTIMATORS, budgets, slices
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 TRUE_A = 0.28 / (0.34 + 0.28)
@@ -74,7 +76,8 @@ def test_a_wide_window_is_used_for_noisy_runs_and_a_narrow_one_for_clean_ones():
 
     used = {}
     for noise in (0.0, 0.01):
-        found, _ = slices(grid(BUDGETS, sizes=15, noise=noise, loss=asymmetric, reach=8))
+        table = grid(BUDGETS, sizes=15, noise=noise, loss=asymmetric, reach=8)
+        found, _ = slices(table, estimator="parabola")
         used[noise] = [len(one.parabola.rows) for one in found]
     assert max(used[0.0]) < 15
     assert used[0.01] == [15] * 5
@@ -132,3 +135,136 @@ def test_the_pilot_grows_its_models_faster_than_their_data():
     exponents = fitted(pilot(3e11)).summary()["exponents"]
     assert 0.5 < exponents["a"] < 0.75
     assert exponents["b"] == pytest.approx(1 - exponents["a"], abs=0.02)
+
+
+def swept(seed, noise=None, symmetric=False):
+    """A sweep such as people run, from a law drawn at random, and the law's exponent a."""
+    rng = np.random.default_rng(seed)
+    alpha, beta = rng.uniform(0.2, 0.5, 2)
+    beta = alpha if symmetric else beta
+    noise = noise if noise is not None else np.exp(rng.uniform(np.log(0.001), np.log(0.01)))
+    sizes, reach, off = rng.integers(5, 10), np.exp(rng.uniform(np.log(2), np.log(8))), rng.uniform(-1, 1)
+    rows = []
+    for flops in np.geomspace(1e17, 10.0 ** rng.integers(19, 22), rng.integers(4, 7)):
+        best = (alpha / beta) ** (1 / (alpha + beta)) * (flops / 6) ** (beta / (alpha + beta))
+        for params in best * 2 ** (off * (seed % 2)) * np.geomspace(1 / reach, reach, sizes):
+            tokens = flops / 6 / params
+            loss = (1.69 + 400 / params**alpha + 400 / tokens**beta) * np.exp(noise * rng.standard_normal())
+            rows.append({"params": params, "tokens": tokens, "flops": flops, "loss": loss})
+    return table_of(rows), beta / (alpha + beta)
+
+
+def test_intervals_hold_the_exponent_of_laws_drawn_at_random():
+    inside, width = [], []
+    for seed in range(60):
+        table, a = swept(seed)
+        exponents = fitted(table, seed).summary()["exponents_ci95"]
+        if exponents is not None:
+            low, high = exponents["a"]
+            inside.append(low <= a <= high)
+            width.append(high - low)
+    assert len(inside) >= 57
+    assert np.mean(inside) >= 0.89  # at 95 % fewer have a chance of 1 in 70
+    assert np.median(width) < 0.1
+
+
+def test_the_corrected_vertex_is_no_worse_than_the_parabola_s():
+    errors = {"corrected": [], "parabola": []}
+    for seed in range(40):
+        table, a = swept(seed, noise=0.002)
+        for name, found in errors.items():
+            found.append(fit_isoflop(slices(table, 50, seed, estimator=name)[0]).lines[1, 0] - a)
+    rms = {name: np.sqrt(np.mean(np.square(found))) for name, found in errors.items()}
+    assert rms["corrected"] <= 1.05 * rms["parabola"]
+
+
+def test_noise_does_not_make_a_symmetric_sweep_look_biased():
+    found = [fitted(swept(seed, symmetric=True)[0], seed).flags for seed in range(40)]
+    assert sum("a2_biased" in flags for flags in found) <= 1
+
+
+def test_unequal_arms_are_noted_where_they_show_and_the_fit_stands():
+    def asymmetric(params, tokens):
+        return 1.69 + 406.4 / params**0.465 + 410.7 / tokens**0.155
+
+    fit = fitted(grid(BUDGETS, sizes=15, noise=3e-4, loss=asymmetric, reach=8))
+    assert (fit.status, fit.flags) == ("ok", ("a2_biased",))
+    assert fit.summary()["exponents"]["a"] == pytest.approx(0.25, abs=0.005)
+
+
+def test_no_budget_has_a_minimum():
+    rows = [
+        {"params": n, "tokens": c / 6 / n, "flops": c, "loss": float(additive(n, c / 6 / n))}
+        for c in BUDGETS
+        for n in 20 * best_size(c) * np.geomspace(1 / 3, 3, 7)
+    ]
+    fit, flags = flags_of(table_of(rows))
+    assert (fit.status, flags) == ("refused", {"a2_optimum_outside_grid"})
+
+
+def test_runs_between_budgets_do_not_join_them():
+    exact = grid(BUDGETS, sizes=9)
+    rng = np.random.default_rng(0)
+    flops = np.concatenate(
+        [exact.flops * np.exp(rng.uniform(-0.09, 0.09, len(exact))), BUDGETS * 1.3, BUDGETS * 1.6]
+    )
+    params = np.concatenate([exact.params, exact.params[:10]])
+    rows = [
+        {"params": n, "tokens": c / 6 / n, "flops": c, "loss": 3.0 + i * 1e-3}
+        for i, (n, c) in enumerate(zip(params, flops))
+    ]
+    found = [len(group) for group in budgets(table_of(rows))]
+    assert found == [9, 1, 1] * 5
+
+
+def test_exact_budgets_close_together_stay_apart():
+    assert [len(group) for group in budgets(grid(np.array([1.0, 1.15, 1.32]) * 1e19))] == [7] * 3
+
+
+def test_a_size_tried_with_several_learning_rates_counts_with_its_best():
+    rows = []
+    for flops in BUDGETS[:3]:
+        for params in best_size(flops) * np.geomspace(1 / 4, 4, 7):
+            loss = float(additive(params, flops / 6 / params))
+            row = {"params": params, "tokens": flops / 6 / params, "flops": flops, "batch": 8}
+            rows += [
+                row | {"lr": lr, "loss": loss * (1 + 0.01 * i * (params % 2))}
+                for i, lr in enumerate((1, 2, 3))
+            ]
+    found, noise = slices(table_of(rows))
+    assert noise.fit < 1e-6
+    assert all(len(one.rows) == 21 and len(one.curve_rows) == 7 for one in found)
+
+
+def test_runs_that_look_unfinished_are_not_fitted():
+    table = grid(BUDGETS, sizes=9, noise=0.001)
+    loss = table.loss.copy()
+    stopped = np.arange(len(table)) % 9 == 5
+    loss[stopped] *= 1.04
+    doubted = dataclasses.replace(table, loss=loss)
+    spoilt, mended = (
+        slices(one)[0]
+        for one in (
+            doubted,
+            doubted.marked(
+                "suspected_unfinished", dict.fromkeys(np.flatnonzero(stopped).tolist(), "stopped early")
+            ),
+        )
+    )
+    truth = np.log([best_size(one.flops) for one in mended])
+    error = [np.abs([one.vertex[0] for one in found] - truth).max() for found in (spoilt, mended)]
+    assert error[1] < 0.1 < error[0]
+    assert all(len(one.rows) == 9 for one in mended)
+
+
+def test_the_curve_of_a_slice_passes_through_its_vertex():
+    table = grid(BUDGETS, sizes=15, noise=0.001)
+    for estimator in ESTIMATORS:
+        for one in slices(table, 50, estimator=estimator)[0]:
+            assert np.log(one.curve(one.vertex[:1])) == pytest.approx(one.vertex[2], abs=1e-9)
+            assert one.curve(one.vertex[:1] + 0.5) > one.curve(one.vertex[:1])
+
+
+def test_an_unknown_estimator_is_refused():
+    with pytest.raises(ValueError, match="give one of parabola, corrected, akima"):
+        slices(grid(BUDGETS), estimator="spline")
