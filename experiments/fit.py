@@ -12,10 +12,10 @@ import pathlib
 from absl import flags
 
 from dit_jax.law import LawRefused, Questions, describe, fit_law, read_table, write_law
+from dit_jax.law.page import show
 from dit_jax.law.predict import LAWS
 from dit_jax.law.slices import ESTIMATORS
 from experiments.cli import run
-from experiments.law_report import show
 
 RUNS = flags.DEFINE_string("runs", None, "records.jsonl or a CSV", required=True)
 OUT = flags.DEFINE_string("out", None, "directory for law.json and plots/", required=True)

@@ -51,9 +51,9 @@ class Errors:
 
     @property
     def excess(self) -> float:
-        """The part of `rate` that noise does not explain, nine times in ten."""
+        """The part of `rate` that noise does not explain, nineteen times in twenty."""
         cuts = len(np.unique(self.cut))
-        bound = scipy.special.chdtri(cuts, 0.1) / cuts if cuts else 0.0
+        bound = scipy.special.chdtri(cuts, 0.05) / cuts if cuts else 0.0
         return max(self.rate - bound * self.noise_rate, 0.0)
 
     def log_likelihood(self, surprise: float) -> float:

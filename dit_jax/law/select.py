@@ -17,8 +17,8 @@ from dit_jax.law.table import Table
 
 BINS = 5  # of compute, where runs do not share budgets
 # The floor of what a surface that held-out budgets bear out may yet miss, of the loss's fall; what they show
-# it to miss comes on top. On simulated ladders it takes intervals at 100 times the compute from 97.5 to 98.5 %.
-SURPRISE = 1 / 300
+# it to miss comes on top. More would take the intervals of simulated ladders beyond 99 % at 100 times the compute.
+SURPRISE = 1 / 600
 FEWEST_BUDGETS = 3  # for a frontier to be held out against
 FEWEST_HELD_OUT = 2  # cuts, for a surface to count as borne out beside a frontier
 DRAWS = 50  # of each law below a cut
