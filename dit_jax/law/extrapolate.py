@@ -14,6 +14,7 @@ import scipy  # scipy.special loads when first used
 from jaxtyping import Bool, Float
 
 PRIOR_DOF = 2  # what the prior of the discrepancy weighs, in held-out budgets
+UNTIED = 0.02  # of the best candidate's likelihood: below it there is no tie
 FLOOR = 0.02  # of the slope per unit of log distance: no form is trusted beyond it
 FAILED = 1.75  # intervals: a clean ladder in twenty misses by one, one in a thousand by so many
 SHARPNESS = 2.0  # weights go as mean squared error to the power of minus this
@@ -169,7 +170,7 @@ class Extrapolation:
 
     @property
     def weights(self) -> dict[str, float]:
-        """By candidate, adding up to one: candidates that tie are averaged, others are as good as picked.
+        """By candidate, adding up to one: candidates that tie are averaged, and what is far behind is out.
 
         The likelihood of what was held out under each candidate's own claim of how far it may be off; equal
         where nothing was held out.
@@ -181,6 +182,7 @@ class Extrapolation:
             ]
         )
         merit = np.exp(scores - scores.max())
+        merit = np.where(merit < UNTIED, 0.0, merit)
         return dict(zip((one.name for one in self.candidates), (merit / merit.sum()).tolist()))
 
     @property
