@@ -15,16 +15,18 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dit_jax.arrays import Latents, Video
+from dit_jax.autoencoder.streaming import CausalAutoencoder, Shape, latent_shape
 from dit_jax.layers.causal_conv import (
+    Cache,
     CausalConv3d,
     Features,
     Resampled,
     depth_to_space_time,
     space_time_to_depth,
+    stream_through,
 )
 from dit_jax.layers.norm import rms_norm
 
-Shape = tuple[int, int, int]
 COLOURS = 3
 
 
@@ -97,14 +99,7 @@ class AutoencoderConfig:
           ValueError: where T is not 1 + a multiple of `temporal_compression`, or H or W not a multiple of
             `spatial_compression`.
         """
-        r, s = self.temporal_compression, self.spatial_compression
-        frames, height, width = shape
-        if (frames - 1) % r:
-            raise ValueError(f"T={frames} frames: T must be 1 + a multiple of temporal_compression={r}")
-        for name, size in (("H", height), ("W", width)):
-            if size % s:
-                raise ValueError(f"{name}={size} must be a multiple of spatial_compression={s}")
-        return 1 + (frames - 1) // r, height // s, width // s
+        return latent_shape(shape, self.temporal_compression, self.spatial_compression)
 
 
 def _whole(number: object, least: int) -> bool:
@@ -123,9 +118,10 @@ class Block(nnx.Module):
         self.space = CausalConv3d(width, width, (1, 3, 3), rngs=rngs)
         self.time = CausalConv3d(width, width, (3, 1, 1), rngs=rngs, scale=0.0)
 
-    def __call__(self, x: Features) -> Features:
+    def stream(self, x: Features, cache: Cache | None) -> tuple[Features, Cache]:
         y = rms_norm(x, self.gain[...])  # over channels alone: a statistic over frames would not be causal
-        return x + self.time(jax.nn.silu(self.space(jax.nn.silu(y))))
+        y, cache = self.time.stream(jax.nn.silu(self.space(jax.nn.silu(y))), cache)
+        return x + y, cache
 
     def flops(self, shape: Shape) -> int:
         return self.space.flops(shape) + self.time.flops(shape)
@@ -139,11 +135,9 @@ class Down(nnx.Module):
         self.project = CausalConv3d(width_in * stride[0] * stride[1] ** 2, width, (1, 1, 1), rngs=rngs)
         self.blocks = nnx.List([Block(width, rngs=rngs) for _ in range(blocks)])
 
-    def __call__(self, x: Features) -> Resampled:
-        x = self.project(space_time_to_depth(x, self.stride))
-        for block in self.blocks:
-            x = block(x)
-        return x
+    def stream(self, x: Features, cache: Cache | None) -> tuple[Resampled, Cache]:
+        x = self.project(space_time_to_depth(x, self.stride, begins=cache is None))
+        return stream_through(self.blocks, x, cache)
 
     def flops(self, shape: Shape) -> int:
         return self.project.flops(shape) + sum(block.flops(shape) for block in self.blocks)
@@ -157,16 +151,16 @@ class Up(nnx.Module):
         self.blocks = nnx.List([Block(width, rngs=rngs) for _ in range(blocks)])
         self.project = CausalConv3d(width, width_out * stride[0] * stride[1] ** 2, (1, 1, 1), rngs=rngs)
 
-    def __call__(self, x: Features) -> Resampled:
-        for block in self.blocks:
-            x = block(x)
-        return depth_to_space_time(self.project(x), self.stride)
+    def stream(self, x: Features, cache: Cache | None) -> tuple[Resampled, Cache]:
+        begins = cache is None
+        x, cache = stream_through(self.blocks, x, cache)
+        return depth_to_space_time(self.project(x), self.stride, begins), cache
 
     def flops(self, shape: Shape) -> int:
         return self.project.flops(shape) + sum(block.flops(shape) for block in self.blocks)
 
 
-class Autoencoder(nnx.Module):
+class Autoencoder(CausalAutoencoder):
     """Deterministic causal autoencoder of video; an image is a video of one frame.
 
     Latent frame k depends on the frames up to `k * temporal_compression` and no later ones; a decoded frame
@@ -197,28 +191,14 @@ class Autoencoder(nnx.Module):
             ][::-1]
         )
 
-    def encode(self, video: Video) -> Latents:
-        """Video `B T H W C` in [-1, 1] to raw latents `B t h w c`.
+    def encode_chunk(self, video: Video, cache: Cache | None = None) -> tuple[Latents, Cache]:
+        """As `CausalAutoencoder.encode_chunk`."""
+        x, cache = stream_through(self.encoder, video, cache)
+        return self.to_latents(rms_norm(x, self.gain[...])), cache
 
-        Raises:
-          ValueError: where T, H or W do not divide (see `AutoencoderConfig.latent_shape`).
-        """
-        self.config.latent_shape(video.shape[1:4])
-        x = video
-        for level in self.encoder:
-            x = level(x)
-        return self.to_latents(rms_norm(x, self.gain[...]))
-
-    def decode(self, latents: Latents) -> Video:
-        """Raw latents `B t h w c` to video `B T H W C`, about [-1, 1] and not clipped."""
-        x = self.from_latents(latents)
-        for level in self.decoder:
-            x = level(x)
-        return x
-
-    def __call__(self, video: Video) -> Video:
-        """Reconstructs `video`."""
-        return self.decode(self.encode(video))
+    def decode_chunk(self, latents: Latents, cache: Cache | None = None) -> tuple[Video, Cache]:
+        """As `CausalAutoencoder.decode_chunk`; pixels are about [-1, 1] and not clipped."""
+        return stream_through(self.decoder, self.from_latents(latents), cache)
 
     def flops(self, shape: Shape) -> dict[str, int]:
         """Twice the multiply-adds of the convolutions for one clip of (T, H, W), by `encode` and `decode`."""
