@@ -21,7 +21,7 @@ RUNS = flags.DEFINE_string("runs", None, "records.jsonl or a CSV", required=True
 OUT = flags.DEFINE_string("out", None, "directory for law.json and plots/", required=True)
 TARGETS = flags.DEFINE_list("target_flops", [], "budgets; without it ten times the largest run")
 LAW = flags.DEFINE_enum("law", None, LAWS, "predict by this one alone, not by those that apply")
-DELTA = flags.DEFINE_float("huber_delta", None, "in log loss, to redo a published fit")
+DELTA = flags.DEFINE_float("huber_delta", None, "in log loss, to redo a published fit", lower_bound=1e-9)
 ISOFLOP = flags.DEFINE_enum("isoflop", None, ESTIMATORS, "how vertices are found; parabola: as published")
 DRAWS = flags.DEFINE_integer("draws", 1000, "of the bootstrap", lower_bound=100)
 SEED = flags.DEFINE_integer("seed", 0, "of the bootstrap")

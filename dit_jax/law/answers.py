@@ -67,7 +67,7 @@ def sized_surface(law: Law) -> tuple[Parametric | None, str | None]:
     surfaces = {"parametric": law.parametric, **law.rivals}
     used = sorted((name for name in surfaces if name in weights), key=lambda name: -weights[name])
     one = surfaces[[*used, "parametric"][0]]
-    if one.best is None:
+    if one.best is None or "not_converged" in one.flags:
         return None, f"no surface could be fitted: {', '.join(one.flags)}"
     if "params" not in one.form.columns:
         return None, f"the law {one.form.name!r} knows no sizes"

@@ -114,7 +114,7 @@ def noise_of(
     """
     params, tokens, flops, loss = columns
     log_loss = np.log(loss)
-    if (seeds := _seed_noise(log_loss, setting)) is not None:
+    if (seeds := seed_noise(log_loss, setting)[0]) is not None:
         return seeds
     found = []
     for along, across, tolerance in ((tokens, params, SAME), (params, flops, SAME_BUDGET)):
@@ -130,14 +130,14 @@ def noise_of(
     return _surface_noise(params, tokens, loss)
 
 
-def _seed_noise(log_loss: Float[np.ndarray, " runs"], setting: Labels) -> float | None:
-    """The pooled sd among runs of one setting; None where no setting has two."""
+def seed_noise(log_loss: Float[np.ndarray, " runs"], setting: Labels) -> tuple[float | None, int]:
+    """The pooled sd among runs of one setting, and its degrees of freedom; None where no setting has two."""
     counts = np.bincount(setting)
     dof = int((counts - 1).sum()) if len(counts) else 0
     if not dof:
-        return None
+        return None, 0
     off = log_loss - (np.bincount(setting, log_loss) / counts)[setting]
-    return float(np.sqrt((off**2).sum() / dof))
+    return float(np.sqrt((off**2).sum() / dof)), dof
 
 
 def _lines(

@@ -17,6 +17,7 @@ from dit_jax.law.parametric import Parametric
 from dit_jax.law.predict import Law
 from dit_jax.law.surface import Surface
 
+DRAWS = 60  # of a frontier: every run tried is a fit of all of them
 STEPS = 6  # budgets tried between the frontier's last one and the target
 GRID = 14  # sizes, and tokens per parameter, tried on a surface
 DEAREST = 100.0  # times the largest run: nobody's next one costs more
@@ -52,8 +53,8 @@ class Plan(abc.ABC):
         """With that run made, coming out as predicted."""
 
     @abc.abstractmethod
-    def limit(self) -> float:
-        """What no number of runs narrows it below."""
+    def limit(self) -> float | None:
+        """What no number of runs narrows it below; None where that is not known."""
 
 
 def next_run(law: Law, target_flops: float) -> dict[str, float | None] | None:
@@ -97,7 +98,7 @@ def runs_for(law: Law, target_flops: float, precision: float) -> dict[str, objec
         empty = dict.fromkeys(("flops", "sd", "sd_after", "limit"))
         return head | {"reached": False, "runs": []} | empty | {"reason": reason}
     before, limit, runs = plan.sd(), plan.limit(), []
-    while precision >= limit and plan.sd() > precision and len(runs) < MOST_RUNS:
+    while precision >= (limit or 0.0) and plan.sd() > precision and len(runs) < MOST_RUNS:
         best = _best(plan, any_gain=True)
         if best is None:
             break
@@ -109,8 +110,8 @@ def runs_for(law: Law, target_flops: float, precision: float) -> dict[str, objec
     return head | {"reached": reached, "runs": runs} | known | {"reason": reason}
 
 
-def _why_not(precision: float, limit: float, runs: int) -> str:
-    if precision < limit:
+def _why_not(precision: float, limit: float | None, runs: int) -> str:
+    if limit is not None and precision < limit:
         return f"cannot be reached: runs no dearer than the target's leave {limit:.2g}"
     return f"not reached in {runs} runs"
 
@@ -282,6 +283,7 @@ class FrontierPlan(Plan):
 
     @classmethod
     def of(cls, law: Law, frontier: Frontier, target: float) -> "FrontierPlan":
+        frontier = frontier.thinned(DRAWS)
         flops = np.exp(np.linspace(frontier.x[-1], target, STEPS + 2)[1:-1])
         best = [law.optimum(c) for c in flops]
         sizes = np.array([np.full(2, np.nan) if one is None else one[0] for one in best])
@@ -296,8 +298,8 @@ class FrontierPlan(Plan):
     def made(self, run: int) -> "FrontierPlan":
         return self.of(self.law, self._longer(run), self.target)
 
-    def limit(self) -> float:
-        return 0.0
+    def limit(self) -> None:
+        return None  # it depends on where forms go that no run has been to
 
     def _sd(self, frontier: Frontier) -> float:
         at = frontier.extrapolation().predict(np.array([self.target]))

@@ -4,10 +4,12 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,33 +77,46 @@ def describe(
     table, flags = law.table, _flags(law)
     predictable = law.extrapolation is not None
     far = max(target_flops, default=None) if predictable else None
-    return {
-        "version": VERSION,
-        "status": _status(law, flags),
-        "flags": flags,
-        "rows": {
-            "used": len(table),
-            "dropped": [{"row": row, "reason": why} for row, why in table.dropped],
-            "suspect": [{"row": row, "flag": flag, "reason": why} for row, flag, why in table.suspects],
-        },
-        "methods": {
-            "parametric": law.parametric.summary(),
-            "isoflop": law.isoflop.summary(),
-            "frontier": law.frontier.summary(),
-        },
-        "rivals": {name: one.summary() for name, one in law.rivals.items()},
-        "hyperparameters": {name: one and one.summary() for name, one in law.hyper.items()},
-        "holdout": _holdout(law),
-        "predictions": [law.predict(flops) for flops in target_flops] if predictable else [],
-        "metrics": metrics_json(law, target_flops, measured),
-        "next_run": next_run(law, far) if far is not None else None,
-        "fixed_size": fixed_size(law, asked.params, target_flops),
-        "inference": with_inference(law, target_flops, asked.inference_tokens)
-        if asked.inference_tokens is not None
-        else [],
-        "runs_for_precision": runs_for(law, far, asked.precision) if asked.precision and far else None,
-        "heldout": _heldout(law, heldout) if predictable and heldout is not None else None,
-    }
+    return _known(
+        {
+            "version": VERSION,
+            "status": _status(law, flags),
+            "flags": flags,
+            "rows": {
+                "used": len(table),
+                "dropped": [{"row": row, "reason": why} for row, why in table.dropped],
+                "suspect": [{"row": row, "flag": flag, "reason": why} for row, flag, why in table.suspects],
+            },
+            "methods": {
+                "parametric": law.parametric.summary(),
+                "isoflop": law.isoflop.summary(),
+                "frontier": law.frontier.summary(),
+            },
+            "rivals": {name: one.summary() for name, one in law.rivals.items()},
+            "hyperparameters": {name: one and one.summary() for name, one in law.hyper.items()},
+            "holdout": _holdout(law),
+            "predictions": [law.predict(flops) for flops in target_flops] if predictable else [],
+            "metrics": metrics_json(law, target_flops, measured),
+            "next_run": next_run(law, far) if far is not None else None,
+            "fixed_size": fixed_size(law, asked.params, target_flops),
+            "inference": with_inference(law, target_flops, asked.inference_tokens)
+            if asked.inference_tokens is not None
+            else [],
+            "runs_for_precision": runs_for(law, far, asked.precision)
+            if asked.precision is not None and far is not None
+            else None,
+            "heldout": _heldout(law, heldout) if predictable and heldout is not None else None,
+        }
+    )
+
+
+def _known(value: Any) -> Any:
+    """The same with None for numbers that are not finite, such as those of a draw that ran away."""
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_law(path: str | os.PathLike[str], document: Mapping[str, object]) -> None:
@@ -129,8 +144,11 @@ def _flags(law: Law) -> list[str]:
     methods = (law.parametric, law.isoflop, law.frontier)
     found = dict.fromkeys((*law.table.flags, *(flag for method in methods for flag in method.flags)))
     found |= dict.fromkeys(flag for one in law.settings for flag in one.flags)
+    found |= dict.fromkeys(flag for one in law.hyper.values() if one is not None for flag in one.flags)
     if law.extrapolation is not None and law.extrapolation.chosen.failed:
         found["holdout_failed"] = None
+    if law.disagrees:
+        found["methods_disagree"] = None
     return list(found)
 
 
@@ -138,7 +156,10 @@ def _status(law: Law, flags: Sequence[str]) -> str:
     if law.extrapolation is None:
         return "refused"
     methods = (law.parametric, law.isoflop, law.frontier)
-    clean = all(method.status == "ok" for method in methods) and not set(flags) - NOTES
+    told = [
+        method for method in methods if method.status != "refused" or method.flags
+    ]  # the others do not apply
+    clean = all(method.status == "ok" for method in told) and not set(flags) - NOTES
     return "ok" if clean else "ok_with_warning"
 
 
@@ -154,7 +175,7 @@ def _holdout(law: Law) -> dict[str, object]:
     values = (
         float(np.exp(chosen.errors.cut.max())) if told else None,
         chosen.errors.rmse,
-        float(np.mean(chosen.inside)) if told else None,
+        float(np.mean(chosen.inside[claimed])) if (claimed := np.isfinite(chosen.claims)).any() else None,
         chosen.name,
         law.extrapolation.weights,
         tried,

@@ -49,6 +49,7 @@ MEANINGS = {
     "delta_not_scale_free": "the usual Huber delta would be least squares or L1 here; the noise sets it instead",
     "residual_trend_in_C": "residuals follow compute: the form does not fit, and will miss beyond the data",
     "holdout_failed": "fitted below a cut, the law misses the runs above it by more than its interval",
+    "methods_disagree": "surface and isoFLOP curves give exponents whose intervals lie apart: look at both",
     "not_converged": "the fit could not be proved to be the optimum; do not use its numbers",
     "hyperparameters_at_edge": "the best lr or batch lies at the edge of what was tried; widen the grid",
     "hyperparameters_not_tuned": "lr and batch were set by a rule: the runs tell what was used, not what is best",

@@ -92,6 +92,11 @@ class Frontier:
             return np.full(len(self.x) - cut, np.inf)
         return self.below(cut).extrapolation().predict(self.x[cut:]).half_width()
 
+    def thinned(self, draws: int) -> "Frontier":
+        """With no more than some of the draws."""
+        tries = {cut: values[:, : draws + 1] for cut, values in self.tries.items()}
+        return dataclasses.replace(self, y=self.y[: draws + 1], tries=tries)
+
     def extended(self, x: float, y: Float[np.ndarray, " draws"]) -> "Frontier":
         """With one more budget above the others."""
         more = np.append(self.x, x), np.column_stack([self.y, y])
@@ -130,7 +135,7 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     columns = [np.append(one.vertex[2], one.draws[:, 2]) for one in usable]
     y = np.stack(columns, 1) if usable else np.empty((1, 0))
     flags = ["one_budget"] if len(slices) == 1 else []
-    if len(usable) < 2 or not _budgets_are_shared(slices):
+    if len(usable) < 2:
         flags += dict.fromkeys(flag for one in slices for flag in one.flags)
         return Frontier("refused", tuple(flags), x, y, noise.seed, {})
     flags += ["a2_optimum_outside_grid"] if at_the_edge else []
@@ -139,12 +144,6 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     floor = _saturating_or_power(x, y)[0]
     flags += ["E_weakly_identified"] if is_weak(floor[0], interval95(floor[1:])) else []
     return Frontier(status(flags), tuple(flags), x, y, noise.seed, _tries(x, y))
-
-
-def _budgets_are_shared(slices: Sequence[Slice]) -> bool:
-    """Whether most runs were made on budgets of several sizes; else what lies together does so by chance."""
-    together = sum(len(one.rows) for one in slices if one.num_sizes > 2)
-    return 2 * together >= sum(len(one.rows) for one in slices)
 
 
 def _try(x, y, targets: Float[np.ndarray, " targets"]) -> Float[np.ndarray, "forms draws targets"]:

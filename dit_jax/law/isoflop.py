@@ -19,8 +19,8 @@ BY_CHANCE = 0.1  # vertices whose misses noise makes so often show no scatter of
 class Isoflop:
     """A power law for the best size and one for its tokens, in logs about `centre` (log FLOPs).
 
-    `lines` holds intercept and slope, `draws` the same for each bootstrap draw, `scatter` the sd of the
-    vertices about the lines; the last axis is (params, tokens). None where refused.
+    `lines` holds intercept and slope, `draws` the same for each bootstrap draw; the last axis is
+    (params, tokens). None where refused.
     """
 
     status: str

@@ -89,7 +89,6 @@ def refit(
     corner: float,
     *,
     weights: Float[np.ndarray, "laws runs"] | float = 1.0,
-    log_loss: Float[np.ndarray, "laws runs"] | None = None,
     hold: str | None = None,
     steps: int = 60,
 ) -> Laws:
@@ -100,11 +99,10 @@ def refit(
       runs: what to fit.
       corner: of Huber's function, log units.
       weights: of each run in each law.
-      log_loss: in place of the measured one, each law its own.
       hold: a number to leave as it is.
       steps: taken at most; a step that does not improve a law is shortened instead.
     """
-    target = runs.log_loss if log_loss is None else log_loss
+    target = runs.log_loss
     moving = np.array([name != hold for name in runs.form.free])
     expand = runs.form.expand
     low, high = runs.form.bounds

@@ -14,7 +14,7 @@ from dit_jax.law.flags import MEANINGS
 
 def show(law: Mapping[str, Any], out: pathlib.Path) -> None:
     """Prints what `law.json` says: flags with their meaning, exponents, predictions, what to run next."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     rows = law["rows"]
     console.print(f"{rows['used']} runs, {len(rows['dropped'])} left out: {law['status']}")
     for flag in law["flags"]:

@@ -17,6 +17,7 @@ from dit_jax.law.table import Table
 from dit_jax.law.uncertainty import Profile, bootstrap, profile
 
 USUAL_DELTA = 1e-3  # of the Huber objective, in the literature since Hoffmann et al.
+LEAST_INSIDE = 0.05  # of the residuals within the corner, for a profile
 ONE_SIDED = 0.02  # of the residuals: with fewer on one side of delta it acts as least squares or as L1
 TREND_DEGREE = 4  # of the curve; size and data terms take up what is straight
 TREND_CHANCE = 1e-3
@@ -66,7 +67,7 @@ class Parametric:
 def fit_parametric(
     table: Table, draws: int = 300, seed: int = 0, delta: float | None = None, form: str = "additive"
 ) -> Parametric:
-    """Fits a form from several starts, and again to losses made anew.
+    """Fits a form from several starts, and again to training runs drawn anew.
 
     Args:
       table: runs with positive losses.
@@ -90,11 +91,12 @@ def fit_parametric(
         return Parametric("refused", (*flags, "singular_information"), family)
     if not fit.converged:
         flags["not_converged"] = None
-    cluster = getattr(table, "cluster", None)
-    cloud = bootstrap(fit, runs, np.arange(len(runs)) if cluster is None else cluster, draws, seed)
+    cloud = bootstrap(fit, runs, table.cluster, draws, seed)
     best, resampled = (Surface.over(table, runs, free @ family.expand.T) for free in (fit.free[None], cloud))
     residual = -residuals(fit.free[None], runs)[0]
     floor = profile(fit, runs, "E", float(np.std(cloud[:, 0]))) if family.floor else None
+    if floor is not None and floor.inside < LEAST_INSIDE:
+        floor = None  # nearly least absolute deviations: its likelihood is no guide
     flags |= _interval_flags(best, resampled, floor)
     flags |= _residual_flags(residual, np.log(table.flops), delta)
     sd = float(np.sqrt((residual**2).sum() / (len(runs) - len(fit.free))))
@@ -117,7 +119,8 @@ def _design_flags(table: Table, form: Form) -> dict[str, None]:
 def _interval_flags(best: Surface, draws: Surface, floor: Profile | None) -> dict[str, None]:
     exponents = draws.exponents()
     found = {
-        "E_weakly_identified": floor is not None and is_weak(best.theta[0, 0], floor.ci95),
+        "E_weakly_identified": best.form.floor
+        and is_weak(best.theta[0, 0], floor.ci95 if floor else interval95(draws.theta[:, 0])),
         "wide_interval": exponents is not None and is_wide(exponents["a"]),  # b is 1 - a
     }
     return dict.fromkeys(flag for flag, seen in found.items() if seen)

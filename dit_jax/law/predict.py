@@ -17,9 +17,10 @@ from dit_jax.law.isoflop import Isoflop, fit_isoflop
 from dit_jax.law.minimise import scale
 from dit_jax.law.parametric import Parametric, fit_parametric
 from dit_jax.law.select import FOILS, candidate, extrapolation, groups
-from dit_jax.law.slices import Noise, slices
+from dit_jax.law.slices import Noise, are_shared, slices
 from dit_jax.law.table import Table
 
+APART = 0.02  # of exponents: less is of no consequence, however sure
 RIVALS = ("tied", *FOILS)  # of the additive law, on any table
 LAWS = (*FORMS, "frontier")  # what may be asked for by name
 
@@ -48,6 +49,17 @@ class Law:
     tried: Mapping[str, Candidate] = dataclasses.field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
     hyper: Mapping[str, HyperLaw | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the intervals of the exponent by surface and by isoFLOP lie apart."""
+        if self.isoflop.lines is None or self.parametric.best is None:
+            return False
+        surface = self.parametric.draws.exponents()
+        if surface is None:
+            return False
+        (low, high), (least, most) = interval95(surface["a"]), interval95(self.isoflop.draws[:, 1, 0])
+        return bool(max(low, least) - min(high, most) > APART)
 
     def optimum(self, flops: float) -> tuple[Float[np.ndarray, " 2"], Float[np.ndarray, "draws 2"]] | None:
         """Log params and log tokens of the best run at a budget, with draws; None where unknown."""
@@ -127,10 +139,10 @@ def fit_law(
     table, parametric = _without_outliers(table, lambda some: fit_parametric(some, draws, seed, delta, main))
     plain = isoflop == "parabola"
     found, noise = slices(table, draws, seed, estimator=isoflop, window=np.inf if plain else None)
-    if not table.flops_trusted:  # there are no budgets then
+    if not (table.flops_trusted and are_shared(found)):  # there are no budgets then
         found = []
     line, frontier = fit_isoflop(found, seed, plain), fit_frontier(found, noise)
-    others = [] if law is not None else _rivals(table)
+    others = [] if law is not None or parametric.best is None else _rivals(table)
     rivals = {name: fit_parametric(table, draws, seed, delta, name) for name in others}
     surfaces = {} if law == "frontier" else {"parametric": parametric, **rivals}
     used = fit_frontier([], noise) if law in FORMS else frontier

@@ -26,6 +26,10 @@ CONVENTIONS = (2, 3, 6)  # multiply-adds; a forward pass alone; its multiply-add
 
 Runs = Float[np.ndarray, " runs"]
 Mask = Bool[np.ndarray, " runs"]
+ODD = 1.4  # times what a run of its size should take: digitised FLOPs are within 1.15
+ODD_SCATTER = 6.0  # times the scatter of the others
+LOOSE = 0.3  # log units of scatter: beyond it there is no curve
+FEW = 0.1  # of the runs may be odd
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,6 +68,16 @@ def counting(params: Column, tokens: Column, flops: Column, shape: Int[np.ndarra
         runs = np.flatnonzero(shape == one)
         levels = two_levels(log_params[runs], log_ratio[runs])
         if levels is None:
+            off, alike = odd_ones(log_params[runs], log_ratio[runs])
+            few = np.abs(off) > 0
+            trusted &= alike and few.mean() <= FEW
+            factor[runs] *= np.exp(-off)
+            suspects |= {
+                int(
+                    i
+                ): f"{np.exp(log_ratio[i]):.3g} x 6 N D FLOPs, unlike the other runs: taken to be as theirs"
+                for i in runs[few if alike else np.ones(len(runs), bool)]
+            }
             continue
         wrong, mended, why = _verdict(log_ratio[runs], *levels)
         factor[runs[wrong]] *= mended
@@ -87,6 +101,27 @@ def _verdict(log_ratio: Runs, upper: Mask, distance: float, scatter: float) -> t
 
 def _shares_convention(log_ratio: Runs) -> bool:
     return any((np.abs(log_ratio + np.log(factor)) < WHOLE).all() for factor in CONVENTIONS)
+
+
+def odd_ones(log_params: Runs, log_ratio: Runs) -> tuple[Runs, bool]:
+    """Runs whose FLOPs lie far off a curve in size through the others: typing errors, overflows.
+
+    Returns:
+      How far off each of them is, log units, 0 for the others; and whether there is a curve at all.
+    """
+    if len(log_ratio) < FEWEST:
+        return np.zeros(len(log_ratio)), True
+    degree = int(np.clip(min(len(np.unique(np.round(log_params, 3))) - 2, len(log_ratio) // 4 - 1), 0, 2))
+    powers = np.vander(log_params - log_params.mean(), degree + 1)
+    weights = np.ones(len(log_ratio))
+    for _ in range(50):  # towards least absolute deviations, which a few odd ones do not bend
+        root = np.sqrt(weights)
+        curve = np.linalg.lstsq(powers * root[:, None], log_ratio * root, rcond=None)[0]
+        rest = log_ratio - powers @ curve
+        weights = 1 / np.maximum(np.abs(rest), SCATTER)
+    scatter = 1.4826 * float(np.median(np.abs(rest)))
+    far = np.abs(rest) > max(np.log(ODD), ODD_SCATTER * scatter)
+    return np.where(far, rest, 0.0), scatter < LOOSE
 
 
 def two_levels(log_params: Runs, log_ratio: Runs) -> tuple[Mask, float, float] | None:

@@ -61,6 +61,10 @@ def _read_csv(path: pathlib.Path) -> Rows:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         names = reader.fieldnames or []
+        if twice := {name for name in names if name and names.count(name) > 1}:
+            raise ValueError(f"{path.name} has two columns {sorted(twice)[0]!r}: give each name once")
+        if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+            raise ValueError(f"{path.name} is not separated by commas: its first line is {names[0]!r}")
         for name in REQUIRED:
             if name not in names:
                 raise ValueError(f"{path.name} has no column {name!r}{_nearest(name, names)}")
@@ -81,7 +85,11 @@ def number_columns(rows: Rows) -> dict[str, Column]:
       ValueError: a value is not a number.
     """
     present = [name for name in OPTIONAL if _some_number(rows, name)]
-    return {name: np.array([_number(r, name, n) for n, r in rows], float) for name in (*REQUIRED, *present)}
+    found = {name: np.array([_number(r, name, n) for n, r in rows], float) for name in (*REQUIRED, *present)}
+    for name in present:
+        usable = np.isfinite(found[name]) & ((found[name] > 0) | (name in ("seed", "warmup")))
+        found[name] = np.where(usable, found[name], np.nan)  # no lr is negative, no batch empty: not known
+    return found
 
 
 def metric_columns(rows: Rows) -> dict[str, Column]:

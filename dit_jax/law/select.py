@@ -68,7 +68,9 @@ def extrapolation(
       surfaces: the fits, by name.
       tried: those that were not refused, as candidates.
     """
-    known = {name: one for name, one in tried.items() if name not in (*FOILS, *_contradicted(surfaces))}
+    out = {*FOILS, *_contradicted(surfaces)}
+    out |= {name for name, one in surfaces.items() if "not_converged" in one.flags}
+    known = {name: one for name, one in tried.items() if name not in out}
     if frontier.status != "refused":
         alone = frontier.extrapolation()
         cuts = {*alone.candidates[0].errors.cut}

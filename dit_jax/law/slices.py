@@ -7,12 +7,13 @@ At a fixed budget the loss against log(params) is close to a parabola near its m
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from dit_jax.law.akima import interpolated, neighbour_noise, prefers_interpolation
+from dit_jax.law.checks import seed_noise
 from dit_jax.law.flags import interval95
 from dit_jax.law.parabola import Curves, Parabola, Points, fit_curves
 from dit_jax.law.table import Table
@@ -92,6 +93,13 @@ def _flops(table: Table, group: Int[np.ndarray, " points"]) -> float:
     """Of a budget: what it is called, else what its runs took on average."""
     named = None if table.isoflop_budget is None else table.isoflop_budget[group[0]]
     return float(named if named and np.isfinite(named) else np.exp(np.log(table.flops[group]).mean()))
+
+
+def are_shared(slices: Sequence["Slice"]) -> bool:
+    """Whether most runs were made on budgets of several sizes; else what lies together does so by chance."""
+    runs = sum(len(one.rows) for one in slices)
+    several, pairs = (sum(len(one.rows) for one in slices if one.num_sizes >= least) for least in (3, 2))
+    return 2 * several >= runs or 5 * pairs >= 4 * runs
 
 
 def _densest(
@@ -174,8 +182,7 @@ def _points(table: Table, groups: list[Int[np.ndarray, " _"]]) -> list[Points]:
 
 def _finished(table: Table, group: Int[np.ndarray, " points"]) -> Int[np.ndarray, " kept"]:
     """Without the runs that look unfinished, unless all of the budget's do."""
-    suspected = getattr(table, "suspect_mask", None)
-    kept = group if suspected is None else group[~suspected("suspected_unfinished")[group]]
+    kept = group[~table.suspect_mask("suspected_unfinished")[group]]
     return kept if len(kept) else group
 
 
@@ -195,7 +202,7 @@ def _tuned(table: Table, group: Int[np.ndarray, " points"]) -> Int[np.ndarray, "
 
 
 def _noise(table: Table, curves: Curves, known: float | None) -> Noise:
-    seed, seed_dof = _replicate_noise(table)
+    seed, seed_dof = seed_noise(np.log(table.loss), table.setting)
     fit, dof = curves.noise, max(round(curves.dof), 0)
     if known is not None:
         return Noise(known, known if seed is None else seed, 0)
@@ -203,20 +210,6 @@ def _noise(table: Table, curves: Curves, known: float | None) -> Noise:
         measured = table.loss_se is not None and np.isfinite(table.loss_se).any()
         fit = seed or (float(np.nanmedian(table.loss_se / table.loss)) if measured else DEFAULT_NOISE)
     return Noise(fit, fit if seed is None else seed, dof or seed_dof)
-
-
-def _replicate_noise(table: Table) -> tuple[float | None, int]:
-    """The pooled sd of log loss among runs that differ in nothing but their seed."""
-    same = [table.params, table.tokens, table.flops]
-    same += [np.nan_to_num(column, nan=-1.0) for column in (table.lr, table.batch) if column is not None]
-    _, which, counts = np.unique(np.stack(same, 1), axis=0, return_inverse=True, return_counts=True)
-    which = which.ravel()
-    dof = int((counts - 1).sum())
-    if not dof:
-        return None, 0
-    log_loss = np.log(table.loss)
-    mean = np.bincount(which, log_loss) / counts
-    return float(np.sqrt(((log_loss - mean[which]) ** 2).sum() / dof)), dof
 
 
 def _slice(

@@ -99,7 +99,9 @@ class Table:
         if not where:
             return self
         new = [(int(self.row[i]), flag, why) for i, why in where.items()]
-        return dataclasses.replace(self._flagged(flag), suspects=tuple(sorted((*self.suspects, *new))))
+        again = {one[:2] for one in new}
+        kept = [one for one in self.suspects if one[:2] not in again]
+        return dataclasses.replace(self._flagged(flag), suspects=tuple(sorted((*kept, *new))))
 
     def without(self, flag: str, where: Mapping[int, str]) -> "Table":
         """Without some runs, the reason by index, and with the flag if there are any."""
@@ -141,7 +143,11 @@ class Table:
         Raises:
           ValueError: a column is missing or a value is not a number.
         """
-        rows, dropped, flags = checks.by_status(list(rows))
+        rows = list(rows)
+        for name in REQUIRED:
+            if rows and not any(name in row for _, row in rows):
+                raise ValueError(f"no row has {name!r}: give {', '.join(REQUIRED)}")
+        rows, dropped, flags = checks.by_status(rows)
         table = cls(
             **number_columns(rows),
             row=np.array([number for number, _ in rows], int),

@@ -24,12 +24,14 @@ class Profile:
       value: where it was held.
       distance: in standard errors: the signed root of the likelihood ratio.
       limit: distances up to it are in the 95 % interval.
+      inside: share of the residuals within the Huber corner.
     """
 
     name: str
     value: Float[np.ndarray, " points"]
     distance: Float[np.ndarray, " points"]
     limit: float
+    inside: float
 
     @property
     def ci95(self) -> list[float]:
@@ -79,8 +81,8 @@ def profile(fit: Fit, runs: Runs, name: str, error: float) -> Profile:
     held = refit(free, runs, fit.corner, hold=name)
     unit = fit.corner / HUBER
     residual = np.clip(residuals(fit.free[None], runs)[0] / fit.corner, -1, 1)
-    inside = np.mean(np.abs(residual) < 1)
+    inside = float(np.mean(np.abs(residual) < 1))
     ratio = max(inside, 0.05) / max(float(np.mean((residual * HUBER) ** 2)) * len(runs) / dof, 1e-300)
     rise = (huber(residuals(held, runs), fit.corner).sum(1) - fit.objective) / unit**2
     distance = np.sign(value - best) * np.sqrt(2 * ratio * np.maximum(rise, 0))
-    return Profile(name, value, distance, float(scipy.special.stdtrit(dof, 0.975)))
+    return Profile(name, value, distance, float(scipy.special.stdtrit(dof, 0.975)), inside)

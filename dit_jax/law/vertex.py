@@ -86,7 +86,7 @@ def _minimum(
     loss = (basis(inside, exponents) * coefficients).sum(-1)
     log_tokens = np.polynomial.Polynomial.fit(near.log_params, near.log_tokens, 2)(parabola.centre + u)
     every = np.stack(
-        [parabola.centre + u, log_tokens, np.log(np.maximum(loss, 1e-3 * coefficients[:, 0]))], 1
+        [parabola.centre + u, log_tokens, np.log(np.maximum(loss, 1e-3 * coefficients[0, 0]))], 1
     )
     sd = float(np.ptp(np.quantile(every[1:, 0], [0.16, 0.84])) / 2)  # a draw without a minimum lies far out
     return Minimum(every[0], every[1:], sd, parabola, parabola.loss, parabola.rows)

@@ -140,7 +140,7 @@ def test_the_next_budget_narrows_what_the_frontier_predicts():
     budgets = np.append(np.geomspace(1e17, 1e20, 4), one["flops"])
     longer = [fit_law(grid(budgets, noise=0.002, seed=s), draws=100, law="frontier") for s in range(3)]
     after = np.mean([sd(law) for law in longer])
-    assert one["sd_before"] == pytest.approx(sd(ladder()))
+    assert one["sd_before"] == pytest.approx(sd(ladder()), rel=0.02)
     assert after < 0.9 * one["sd_before"]
     assert after == pytest.approx(one["sd_after"], rel=0.5)
 

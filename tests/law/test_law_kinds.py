@@ -176,3 +176,48 @@ def test_a_clean_ladder_is_told_nothing(seed):
     law = law_json(table_of(ladder(seed)), [1e22])
     assert law["status"] == "ok"
     assert not set(law["flags"]) - NOTES
+
+
+def test_a_mistyped_number_of_flops_is_mended_and_an_overflowing_column_refused():
+    rows = ladder(0)
+    typo = law_json(table_of(changed(rows, [0], flops=lambda flops: 1000 * flops)), [1e22])
+    clean = law_json(table_of(rows), [1e22])
+    assert "flops_inconsistent_with_6ND" in typo["flags"]
+    assert typo["rows"]["suspect"][0]["row"] == 1
+    assert typo["predictions"][0]["loss"] == pytest.approx(clean["predictions"][0]["loss"], rel=1e-3)
+    rng = np.random.default_rng(0)
+    wild = [row | {"flops": row["flops"] * float(np.exp(2 * rng.standard_normal()))} for row in rows]
+    law = law_json(table_of(wild), [1e22])
+    assert "flops_inconsistent_with_6ND" in law["flags"]
+    assert law["status"] == "refused"
+
+
+@pytest.mark.parametrize("ratio", [0.8, 2.7])
+def test_any_smooth_way_of_counting_is_as_good_as_another(ratio):
+    rows = [row | {"flops": ratio * row["flops"] * (1 + 3e3 / row["params"] ** 0.5)} for row in ladder(1)]
+    assert "flops_inconsistent_with_6ND" not in table_of(rows).flags
+
+
+@pytest.mark.parametrize(
+    "column", ["lr", "batch", "unique_tokens", "spatial_tokens", "isoflop_budget", "loss_se"]
+)
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf")])
+def test_a_value_that_cannot_be_is_not_known(column, value):
+    rows = ladder(0)
+    for i, row in enumerate(rows):
+        row[column] = (
+            value
+            if i == 3
+            else {"isoflop_budget": row["flops"]}.get(column, row["tokens"] if "tokens" in column else 0.01)
+        )
+    law = law_json(table_of(rows), [1e22])
+    assert law["status"] in ("ok", "ok_with_warning")
+    json.dumps(law, allow_nan=False)
+
+
+def test_doubts_are_told_once():
+    rows = changed(
+        changed(ladder(0), [5, 20], loss=lambda loss: 1.05 * loss), [33], loss=lambda loss: 1.7 * loss
+    )
+    suspects = law_json(table_of(rows), [1e22])["rows"]["suspect"]
+    assert sorted(one["row"] for one in suspects) == [6, 21]
