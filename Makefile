@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PARITY := $(VENV)/.parity
 
-.PHONY: help install quickstart test lint lock clean
+.PHONY: help install quickstart test parity lint lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /	/' | expand -t 14
@@ -28,7 +29,15 @@ quickstart: $(STAMP)  ## the main job, small: sweep, law, prediction, samples
 	@$(BIN)/python -m experiments.quickstart --workdir=runs/quickstart
 
 test: $(STAMP)  ## every test, the fast ones first
+	@$(MAKE) -s $(PARITY) || echo "PyTorch and its libraries can't be installed: parity tests will be skipped"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+parity: $(PARITY)  ## what the parity tests compare with: PyTorch, diffusers, transformers
+
+$(PARITY): $(STAMP) requirements/parity.txt
+	@echo "installing PyTorch and its libraries into $(VENV), for the parity tests"
+	@$(BIN)/python -m pip install -q --retries 1 -r requirements/parity.txt
+	@touch $@
 
 lint: $(STAMP)  ## style and simple mistakes
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

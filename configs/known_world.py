@@ -10,8 +10,13 @@ from dataclasses import asdict
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from dit_jax.autoencoder.discriminator import DiscriminatorConfig
 from dit_jax.autoencoder.losses import AutoencoderLossConfig
 from dit_jax.backbone.dit import DiTConfig
+from dit_jax.data.buckets import BucketConfig
+from dit_jax.data.packing import PackingConfig
+from dit_jax.data.recaptions import RecaptionConfig
+from dit_jax.data.vision_endpoint import VisionEndpointConfig
 from dit_jax.diffusion.known import TASKS
 from dit_jax.diffusion.objective import ObjectiveConfig
 from dit_jax.diffusion.sampler import SamplerConfig
@@ -27,9 +32,10 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            "stage": "latents",  # of experiments.encode; or clips
             "data": {
-                "source": "known_world",  # or folder, tfds
-                "path": "",  # of the folder, or the name of the TFDS data set
+                "source": "known_world",  # or folder, tfds, clips
+                "path": "",  # of the folder of videos or ingested clips, or the name of the TFDS data set
                 "tfds_dir": placeholder(str),
                 "seed": 0,
                 "level": 0,
@@ -39,14 +45,42 @@ def get_config() -> ConfigDict:
                 "width": 32,
                 "fps": 8.0,
                 "caption_weights": {"dense": 1.0, "short": 0.0, "tag": 0.0},
+                "recaptions": "",  # folder of dense captions that experiments.recaption wrote
                 "folder": {"stride_seconds": placeholder(float), "max_windows_per_file": 1000},
             },
-            "loader": {"batch_size": 8, "num_workers": 0, "num_threads": 1, "prefetch_batches": 4},
+            "ingest": {  # what stage=clips reads and makes
+                "path": "",  # a folder, a .csv or .jsonl manifest, or the name of a TFDS data set
+                "split": "train",
+                "tfds_dir": placeholder(str),
+                "source_fps": placeholder(float),  # of a TFDS data set that does not say
+                "num_frames": 17,
+                "fps": placeholder(float),  # each video's own by default
+                "stride_seconds": placeholder(float),
+                "max_windows_per_file": 1000,
+                "max_side": 512,
+                "height": placeholder(int),  # with width: one size for all clips
+                "width": placeholder(int),
+                "num_shards": 0,
+                "num_workers": 0,
+                "seconds_per_file": 1800.0,
+                "memory_bytes": 2**32,
+            },
+            "loader": {
+                "layout": "fixed",  # one size; or buckets, packed
+                "batch_size": 8,
+                "num_workers": 0,
+                "num_threads": 1,
+                "prefetch_batches": 4,
+            },
+            "buckets": asdict(BucketConfig()),
+            "packing": asdict(PackingConfig()),
             "autoencoder": {
                 "path": "known_world",  # comes with the package; or a safetensors file
                 "train": False,  # on this data, first
                 "steps": 3000,
                 "batch_size": 8,
+                "stages": (),  # of StageConfig's keys each; none: all steps on whole clips
+                "perceptual_weights": "",  # a safetensors file, for autoencoder_loss.perceptual
                 "model": {
                     "temporal_compression": 4,
                     "spatial_compression": 8,
@@ -59,6 +93,7 @@ def get_config() -> ConfigDict:
                 },
             },
             "autoencoder_loss": asdict(AutoencoderLossConfig()),
+            "discriminator": asdict(DiscriminatorConfig()),  # for adversarial stages
             "autoencoder_optimizer": asdict(OptimizerConfig(lr=4e-3, warmup_steps=200)),
             "text": asdict(ByteTextConfig(max_bytes=96, width=32, num_heads=2)),
             "backbone": {
@@ -84,5 +119,7 @@ def get_config() -> ConfigDict:
             "train": asdict(LoopConfig(total_steps=1000, chunk_steps=20)),
             "mesh": asdict(MeshConfig()),
             "evaluate": asdict(LossGridConfig()),
+            "recaption": asdict(RecaptionConfig()),
+            "endpoint": asdict(VisionEndpointConfig()),  # for recaption.captioner=endpoint
         }
     )

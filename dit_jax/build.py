@@ -10,30 +10,41 @@ import dataclasses
 import difflib
 import functools
 import itertools
-import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from flax import nnx
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
+from dit_jax.autoencoder.discriminator import DiscriminatorConfig
 from dit_jax.autoencoder.files import load_autoencoder, read_autoencoder_config
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.losses import AutoencoderLossConfig
-from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+from dit_jax.autoencoder.model import AutoencoderConfig
+from dit_jax.autoencoder.stages import StageConfig
+from dit_jax.autoencoder.streaming import CausalAutoencoder
 from dit_jax.backbone.dit import DiT, DiTConfig, dit_flops
 from dit_jax.backbone.patchify import token_grid
+from dit_jax.data.buckets import BucketConfig, bucket_latents
+from dit_jax.data.captioner import Captioner, KnownWorldCaptioner
 from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import ClipSource
+from dit_jax.data.clips_io import ClipsSource
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
 from dit_jax.data.latents_io import LatentsSource
 from dit_jax.data.loader import Loader, LoaderConfig
+from dit_jax.data.packing import Packed, PackingConfig, token_grids
+from dit_jax.data.plan import Plan
+from dit_jax.data.recaptions import RecaptionConfig, Recaptioned, read_recaptions
 from dit_jax.data.sources import FolderConfig, FolderSource, TFDSConfig, TFDSSource
-from dit_jax.data.transforms import ToElement
+from dit_jax.data.split import Part
+from dit_jax.data.transforms import Cut, ToElement
+from dit_jax.data.vision_endpoint import VisionEndpoint, VisionEndpointConfig
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig
 from dit_jax.diffusion.sampler import SamplerConfig
@@ -46,14 +57,23 @@ from dit_jax.train.optimizer import OptimizerConfig
 T = TypeVar("T")
 
 BACKBONES = {"dit": (DiTConfig, DiT, dit_flops)}  # name: config, module, FLOPs of a clip
+CAPTIONERS = {  # name: maker
+    "known_world": lambda config: KnownWorldCaptioner(_known_world(config)),
+    "endpoint": lambda config: VisionEndpoint(section(config, "endpoint")),
+}
 SECTIONS = {
     "autoencoder_loss": AutoencoderLossConfig,
     "autoencoder_optimizer": OptimizerConfig,
+    "buckets": BucketConfig,
+    "discriminator": DiscriminatorConfig,
+    "endpoint": VisionEndpointConfig,
     "evaluate": LossGridConfig,
     "loader": LoaderConfig,
     "mesh": MeshConfig,
     "objective": ObjectiveConfig,
     "optimizer": OptimizerConfig,
+    "packing": PackingConfig,
+    "recaption": RecaptionConfig,
     "sampler": SamplerConfig,
     "text": ByteTextConfig,
     "train": LoopConfig,
@@ -126,11 +146,33 @@ def null_ids(config: ConfigDict) -> Int[Array, "1 L"]:
     return jnp.asarray(tokenizer(config)(""))[None]
 
 
-def clip_source(config: ConfigDict, split: str) -> ClipSource:
-    """The pixels of the `train` or `validation` split of `config.data`.
+def captioner(config: ConfigDict) -> Captioner:
+    """What `config.recaption.captioner` names."""
+    name = section(config, "recaption").captioner
+    if name not in CAPTIONERS:
+        raise ValueError(f"config.recaption.captioner={name!r} is unknown; {nearest(name, list(CAPTIONERS))}")
+    return CAPTIONERS[name](config)
 
-    The known world's splits are streams of their own. Of a folder's windows, and of the train split of a TFDS
-    data set, the last are held out.
+
+def _known_world(config: ConfigDict) -> KnownWorldConfig:
+    """The known world in whose words prompts are, whichever its clips."""
+    data = config.data
+    size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
+    return KnownWorldConfig(level=data.level, fps=data.fps or KnownWorldConfig.fps, **size)
+
+
+def clip_source(config: ConfigDict, split: str) -> ClipSource:
+    """The clips of the `train` or `validation` split of `config.data`, with its dense captions where it names
+    some (`config.data.recaptions`)."""
+    source, folder = _own_clips(config, split), config.data.get("recaptions")
+    return Recaptioned(source, read_recaptions(folder), folder) if folder else source
+
+
+def _own_clips(config: ConfigDict, split: str) -> ClipSource:
+    """The clips with the captions that they came with.
+
+    The known world's splits are streams of their own. Of each file of a folder, of ingested clips, and of the
+    train split of a TFDS data set, the last are held out.
     """
     data, training = config.data, split == "train"
     size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
@@ -142,7 +184,11 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
         )
     if data.source == "folder":
         sizes = construct(FolderConfig, {**size, **data.folder, "path": data.path, "fps": data.fps}, "data")
-        return Part(_folder_source(sizes), training, config.evaluate.num_clips, _overlap(data))
+        files = _folder_source(sizes)
+        return Part(files, training, config.evaluate.num_clips, files.overlap, files.ends)
+    if data.source == "clips":
+        clips = ClipsSource(data.path, tuple(size.values()))
+        return Part(clips, training, config.evaluate.num_clips, clips.overlap)
     if data.source == "tfds":
         source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir, fps=data.fps))
         shape = source[0].video.shape[:3]
@@ -154,7 +200,7 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
         return Part(source, training, config.evaluate.num_clips, 0)
     raise ValueError(
         f"config.data.source={data.source!r} is unknown; "
-        f"{nearest(data.source, ['known_world', 'folder', 'tfds', 'latents'])}"
+        f"{nearest(data.source, ['known_world', 'folder', 'tfds', 'clips', 'latents'])}"
     )
 
 
@@ -162,50 +208,6 @@ def clip_source(config: ConfigDict, split: str) -> ClipSource:
 def _folder_source(config: FolderConfig) -> FolderSource:
     """Scanned once in this process: a scan decodes every file."""
     return FolderSource(config)
-
-
-def _overlap(data: ConfigDict) -> int:
-    """Windows of a folder's files before a window that share frames with it, at the files' common rate."""
-    stride = data.folder.stride_seconds
-    return max(0, math.ceil(data.num_frames / data.fps / stride) - 1) if stride and data.fps else 0
-
-
-class Part:
-    """The first clips of a source, or the last ones that are held out for validation.
-
-    No more than a quarter is held out.
-
-    Args:
-      source: all clips, in their order.
-      training: which part.
-      num_validation: clips to hold out.
-      gap: clips before those that belong to neither part, for they share frames with what is held out.
-
-    Raises:
-      ValueError: the clips are too few.
-    """
-
-    def __init__(self, source: ClipSource, training: bool, num_validation: int, gap: int):
-        held_out = min(num_validation, len(source) // 4)
-        if held_out < 2:
-            raise ValueError(
-                f"{len(source)} clips are too few: 2 of 8 at least are held out. Give more video, shorter "
-                "clips (config.data.num_frames) or overlapping windows (config.data.folder.stride_seconds)"
-            )
-        self.source = source
-        first = len(source) - held_out
-        if first <= gap:
-            raise ValueError(
-                f"{len(source)} clips overlap so much that none is left to train on beside {held_out} held "
-                "out: give more video or a longer config.data.folder.stride_seconds"
-            )
-        self._start, self._stop = (0, first - gap) if training else (first, len(source))
-
-    def __len__(self) -> int:
-        return self._stop - self._start
-
-    def __getitem__(self, index: int):
-        return self.source[self._start + range(len(self))[index]]
 
 
 def caption_level(config: ConfigDict) -> str:
@@ -233,11 +235,32 @@ def is_endless(config: ConfigDict) -> bool:
     return config.data.source == "known_world" and not config.data.num_clips
 
 
-def loader(config: ConfigDict, source: Any, seed: int, **hosts: int) -> Loader:
-    """Shuffled batches of a source's elements, for ever."""
+def loader(
+    config: ConfigDict, source: Any, seed: int, stage: StageConfig | None = None, **hosts: int
+) -> Loader:
+    """Shuffled batches of a source's elements, for ever; as an autoencoder's `stage` wants them, if given."""
     values = config.loader.to_dict() | {"seed": seed}
     transform = ToElement(config.data.caption_weights.to_dict(), tokenizer(config))
-    return Loader(source, transform, construct(LoaderConfig, values, "loader"), **hosts)
+    if stage:
+        values["batch_size"] = stage.batch_size or config.autoencoder.batch_size
+        transform = Cut(transform, stage.num_frames, stage.side)
+    settings = construct(LoaderConfig, values, "loader")
+    return Loader(source, transform, settings, **hosts, plan=None if stage else plan(config, source))
+
+
+def plan(config: ConfigDict, source: Any) -> Plan | None:
+    """What is in which batch of latents of several sizes; None where they are of one."""
+    settings = section(config, "loader")
+    if settings.layout == "fixed":
+        return None
+    if not hasattr(source, "shapes"):
+        raise ValueError(f"config.loader.layout={settings.layout!r} is for latents: encode the clips first")
+    patch = backbone_config(config).patch
+    if settings.layout == "packed":
+        grids = token_grids(source.shapes, patch)
+        return Packed(grids, patch, section(config, "packing"), settings.batch_size)
+    buckets = section(config, "buckets")
+    return bucket_latents(source.shapes, patch, buckets).plan(buckets.batch_multiple)
 
 
 def latents_folder(config: ConfigDict, folder: str | pathlib.Path, split: str) -> pathlib.Path:
@@ -268,6 +291,11 @@ class Joined:
         self.sources = sources
         self._starts = list(itertools.accumulate((len(s) for s in sources), initial=0))
 
+    @property
+    def shapes(self) -> Int[np.ndarray, "N 4"]:
+        """Of each element, for sources that know them."""
+        return np.concatenate([source.shapes for source in self.sources])
+
     def __len__(self) -> int:
         return self._starts[-1]
 
@@ -282,7 +310,21 @@ def autoencoder_config(config: ConfigDict) -> AutoencoderConfig:
     return construct(AutoencoderConfig, config.autoencoder.model, "autoencoder.model")
 
 
-def autoencoder(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[Autoencoder, LatentStats]:
+def autoencoder_stages(config: ConfigDict) -> list[StageConfig]:
+    """The stages of its training; one of everything where the config names none."""
+    stages = config.autoencoder.get("stages") or ({},)
+    return [construct(StageConfig, stage, f"autoencoder.stages[{i}]") for i, stage in enumerate(stages)]
+
+
+def stage_loss(config: ConfigDict, stage: StageConfig) -> AutoencoderLossConfig:
+    """The weights of a stage."""
+    weights = config.autoencoder_loss.to_dict() | dict(stage.loss)
+    return construct(AutoencoderLossConfig, weights, "autoencoder.stages.loss")
+
+
+def autoencoder(
+    config: ConfigDict, folder: str | pathlib.Path = "."
+) -> tuple[CausalAutoencoder, LatentStats]:
     """The trained autoencoder that `config.autoencoder.path` names: a file, relative to `folder` or absolute,
     or `known_world`, which comes with the package; or the one that was trained in `folder`."""
     return load_autoencoder(autoencoder_path(config, folder))
@@ -304,10 +346,24 @@ def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[
       ValueError: the clips' size does not suit the autoencoder.
     """
     if config.data.source == "latents":
-        return tuple(latents_source(latents_folder(config, folder, "train")).sources[0].metadata["shape"])
+        metadata = latents_source(latents_folder(config, folder, "train")).sources[0].metadata
+        _check_recaptions(config, metadata)
+        if metadata["shape"] is None:
+            raise ValueError(f"{config.data.path} has latents of several sizes: train on those of one")
+        return tuple(metadata["shape"])
     data, path = config.data, autoencoder_path(config, folder)
     sizes = autoencoder_config(config) if config.autoencoder.train else read_autoencoder_config(path)
     return (*sizes.latent_shape((data.num_frames, data.height, data.width)), sizes.latent_channels)
+
+
+def _check_recaptions(config: ConfigDict, metadata: Mapping[str, Any]) -> None:
+    """Latents have the captions that they were encoded with."""
+    mine, theirs = config.data.get("recaptions", ""), metadata.get("source", {}).get("recaptions", "")
+    if mine and mine != theirs:
+        raise ValueError(
+            f"config.data.recaptions={mine!r}, and the latents were encoded with {theirs!r}: encode the clips "
+            "again with these captions"
+        )
 
 
 def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
@@ -324,6 +380,8 @@ def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
         section(config, name)
     construct(LoaderConfig, config.loader.to_dict() | {"seed": config.seed}, "loader")
     ToElement(config.data.caption_weights.to_dict(), tokenizer(config))
+    for stage in autoencoder_stages(config):
+        stage_loss(config, stage)
     denoiser(config)
     backbone = backbone_config(config)
     token_grid(shape, backbone.patch)

@@ -20,7 +20,7 @@ from dit_jax import build
 from dit_jax.arrays import Key, Latents, Scalar, Video
 from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
-from dit_jax.autoencoder.model import Autoencoder
+from dit_jax.autoencoder.streaming import CausalAutoencoder
 from dit_jax.diffusion.guidance import guided
 from dit_jax.diffusion.objective import flow_matching_loss
 from dit_jax.diffusion.path import Network, as_velocity
@@ -120,6 +120,6 @@ def _program(static: str, weights: str | None) -> Program:
     return Program(ConfigDict(json.loads(static)), weights and make_encoder(*load_autoencoder(weights)))
 
 
-def make_encoder(model: Autoencoder, stats: LatentStats) -> Callable[[Video], Latents]:
+def make_encoder(model: CausalAutoencoder, stats: LatentStats) -> Callable[[Video], Latents]:
     """uint8 video to latents of zero mean and unit deviation."""
     return lambda video: stats.normalize(model.encode(as_pixels(video)))

@@ -16,6 +16,7 @@ from dit_jax import build
 from dit_jax.data.video_io import read_video, write_film_strip, write_video
 from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.generate import load
+from dit_jax.recaption import upsample
 from experiments.cli import run
 
 RUN = flags.DEFINE_string("run", None, "folder of a run", required=True)
@@ -26,6 +27,10 @@ STEPS = flags.DEFINE_integer("num_steps", None, "of the sampler; the run's own b
 GUIDANCE = flags.DEFINE_float("guidance_scale", None, "1 is none; the run's own by default")
 TASK = flags.DEFINE_string("task", "none", "what of --given is kept, such as image_to_video")
 GIVEN = flags.DEFINE_string("given", None, "a video file, for --task")
+UPSAMPLE = flags.DEFINE_bool("upsample", False, "make prompts dense, with the run's captioner or an endpoint")
+URL = flags.DEFINE_string("endpoint_url", None, "for --upsample, such as http://localhost:8000/v1")
+MODEL = flags.DEFINE_string("endpoint_model", None, "for --upsample")
+KEY = flags.DEFINE_string("endpoint_key_variable", None, "for --upsample: holds the endpoint's key")
 
 
 def main() -> None:
@@ -35,15 +40,19 @@ def main() -> None:
     chosen = {"num_steps": STEPS.value, "guidance_scale": GUIDANCE.value}
     settings = model.config.sampler.to_dict() | {k: v for k, v in chosen.items() if v is not None}
     sampler = build.construct(SamplerConfig, settings, "sampler")
-    given = None
+    prompts, given = PROMPT.value, None
+    if UPSAMPLE.value:
+        endpoint = {"base_url": URL.value, "model": MODEL.value, "api_key_variable": KEY.value}
+        prompts = upsample(model.config, prompts, SEED.value, {k: v for k, v in endpoint.items() if v})
+        print(*prompts, sep="\n")
     if GIVEN.value:
-        given = np.stack([read_video(GIVEN.value, fps=data.fps, **size)] * len(PROMPT.value))
-    videos = model(PROMPT.value, seed=SEED.value, sampler=sampler, task=TASK.value, given=given)
+        given = np.stack([read_video(GIVEN.value, fps=data.fps, **size)] * len(prompts))
+    videos = model(prompts, seed=SEED.value, sampler=sampler, task=TASK.value, given=given)
     out = pathlib.Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     for index, video in enumerate(videos):
         write_video(out / f"{index:02d}.mp4", video, data.fps or 8.0)
-    write_film_strip(out / "strip.png", list(videos), PROMPT.value, scale=2)
+    write_film_strip(out / "strip.png", list(videos), prompts, scale=2)
     Console().print(f"written: {out} ({len(videos)} clips)", soft_wrap=True)
 
 

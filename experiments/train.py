@@ -10,8 +10,10 @@ import pathlib
 
 from absl import flags
 from rich.console import Console
+from rich.table import Table
 
 from dit_jax import build
+from dit_jax.dry_run import dry_run
 from dit_jax.record import append_record
 from dit_jax.run import run as train
 from dit_jax.sweep.display import watched
@@ -23,9 +25,18 @@ CONFIG = define_config("known_world.py")
 WORKDIR = flags.DEFINE_string("workdir", "runs/train", "folder for everything that comes out")
 ONLY_AUTOENCODER = flags.DEFINE_bool("autoencoder_only", False, "stop when the autoencoder is trained")
 
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "print how the clips fall into batches, by size, and stop")
+
 
 def main() -> int:
     config, folder, console = CONFIG.value, pathlib.Path(WORKDIR.value), Console(soft_wrap=True)
+    if DRY_RUN.value:
+        heading, *rows = dry_run(config, folder)
+        table = Table(*heading)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return 0
     build.check(config, build.latent_shape(config, folder))
     if config.data.source != "latents":
         build.warn_of_cut_captions(config)

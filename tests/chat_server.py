@@ -81,15 +81,14 @@ class ChatServer:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             scripted = self.script.pop(0) if self.script else None
-        try:
-            with contextlib.suppress(ConnectionError):  # the client need not wait for the end
-                self._send(handler, scripted or self.reply(body))
-        finally:
-            with self._lock:
-                self._now -= 1
+        reply = scripted or self.reply(body)
+        time.sleep(reply.delay_seconds)
+        with self._lock:
+            self._now -= 1  # before the answer, after which the client may ask anew
+        with contextlib.suppress(ConnectionError):  # the client need not wait for the end
+            self._send(handler, reply)
 
     def _send(self, handler, reply):
-        time.sleep(reply.delay_seconds)
         data = reply.data()
         handler.send_response(reply.status)
         handler.send_header("Content-Length", str(len(data) + reply.missing))

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""An autoencoder in one safetensors file: weights, latent statistics, and the config as JSON metadata."""
+"""An autoencoder in one safetensors file: weights, latent statistics, and its kind and config as JSON metadata."""
 
 import dataclasses
 import json
 import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,18 +16,34 @@ from safetensors.numpy import save_file
 
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+from dit_jax.autoencoder.streaming import CausalAutoencoder
+from dit_jax.autoencoder.wan import WanAutoencoder, WanAutoencoderConfig
 
+AnyConfig = AutoencoderConfig | WanAutoencoderConfig
+
+
+class Kind(NamedTuple):
+    """An architecture that files hold."""
+
+    config: type[AnyConfig]
+    module: type[CausalAutoencoder]
+
+
+KINDS = {
+    "autoencoder": Kind(AutoencoderConfig, Autoencoder),  # also of files that name none: the first ones
+    "wan_autoencoder": Kind(WanAutoencoderConfig, WanAutoencoder),
+}
 _DTYPES = {"F16": np.float16, "F32": np.float32}
 
 
 def save_autoencoder(
-    path: str | os.PathLike, model: Autoencoder, stats: LatentStats, dtype: Any = np.float32
+    path: str | os.PathLike, model: CausalAutoencoder, stats: LatentStats, dtype: Any = np.float32
 ) -> None:
     """Writes `model` and `stats` to `path`, whole or not at all.
 
     Args:
       path: the file; one that exists is replaced.
-      model: its parameters are written in `dtype`.
+      model: of an architecture in `KINDS`; its parameters are written in `dtype`.
       stats: written as float32.
       dtype: float32, or float16 for half the size.
 
@@ -36,6 +52,7 @@ def save_autoencoder(
     """
     if np.dtype(dtype) not in map(np.dtype, _DTYPES.values()):
         raise ValueError(f"dtype {np.dtype(dtype).name} is not kept: use float32 or float16")
+    kind = {module: name for name, (_, module) in KINDS.items()}[type(model)]
     with np.errstate(over="ignore"):  # refused below, with its name
         leaves = {name: np.asarray(leaf[...], dtype) for name, leaf in _parameters(model).items()}
     leaves |= {f"latents.{name}": np.asarray(getattr(stats, name), np.float32) for name in ("mean", "std")}
@@ -45,32 +62,37 @@ def save_autoencoder(
     path = pathlib.Path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        save_file(leaves, partial, {"config": json.dumps(dataclasses.asdict(model.config))})
+        config = json.dumps({"kind": kind, **dataclasses.asdict(model.config)})
+        save_file(leaves, partial, {"config": config})  # one entry: several would come in any order
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load_autoencoder(path: str | os.PathLike) -> tuple[Autoencoder, LatentStats]:
+def load_autoencoder(path: str | os.PathLike) -> tuple[CausalAutoencoder, LatentStats]:
     """Reads what `save_autoencoder` wrote; parameters are float32.
 
     Raises:
-      ValueError: one line that names the file and the leaf: not safetensors, no valid config, a leaf missing
-        or unknown, of another shape or dtype, or not finite.
+      ValueError: one line that names the file and the leaf: not safetensors, no valid kind or config, a leaf
+        missing or unknown, of another shape or dtype, or not finite.
     """
     try:
         with safe_open(path, "numpy") as file:
-            config = _read_config(file.metadata())
-            expected = _expected(config)
+            module, config = _read_config(file.metadata())
+            model = nnx.eval_shape(
+                lambda: module(config, rngs=nnx.Rngs(0))
+            )  # without memory for its parameters
+            expected = _expected(model)
             _check(file, expected)
             leaves = {name: _read_leaf(file, name) for name in expected}
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
-    stats = LatentStats(leaves.pop("latents.mean"), leaves.pop("latents.std"))
-    return _build(config, leaves), stats
+    for name, parameter in _parameters(model).items():
+        parameter.set_value(jnp.asarray(leaves[name]))
+    return model, LatentStats(leaves["latents.mean"], leaves["latents.std"])
 
 
-def read_autoencoder_config(path: str | os.PathLike) -> AutoencoderConfig:
+def read_autoencoder_config(path: str | os.PathLike) -> AnyConfig:
     """The sizes of a saved autoencoder, from its header alone: no device is started.
 
     Raises:
@@ -78,36 +100,38 @@ def read_autoencoder_config(path: str | os.PathLike) -> AutoencoderConfig:
     """
     try:
         with safe_open(path, "numpy") as file:
-            return _read_config(file.metadata())
+            return _read_config(file.metadata())[1]
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
-def _parameters(model: Autoencoder) -> dict[str, nnx.Param]:
+def _parameters(model: CausalAutoencoder) -> dict[str, nnx.Param]:
     """By dotted path, such as `encoder.0.project.kernel`."""
     nodes = nnx.iter_graph(model)
     return {".".join(map(str, path)): node for path, node in nodes if isinstance(node, nnx.Param)}
 
 
-def _read_config(metadata: dict[str, str] | None) -> AutoencoderConfig:
+def _read_config(metadata: dict[str, str] | None) -> tuple[type[CausalAutoencoder], AnyConfig]:
+    """The module, and its config."""
+    if "config" not in (metadata or {}):
+        raise ValueError(
+            "no config in its metadata: not an autoencoder's weights, or another library's, which "
+            "python -m experiments.weights imports"
+        )
     try:
-        fields = json.loads((metadata or {})["config"])
-        return AutoencoderConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-    except KeyError:
-        raise ValueError("no config in its metadata: not an autoencoder's weights") from None
+        fields = json.loads(metadata["config"])
+        if (name := fields.pop("kind", "autoencoder")) not in KINDS:
+            raise ValueError(f"kind={name!r} is not one of {', '.join(KINDS)}")
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return KINDS[name].module, KINDS[name].config(**fields)
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"the config in its metadata is not valid: {reason}") from None
 
 
-def _abstract(config: AutoencoderConfig) -> Autoencoder:
-    """The model without memory behind its parameters."""
-    return nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0)))
-
-
-def _expected(config: AutoencoderConfig) -> dict[str, tuple[int, ...]]:
-    shapes = {name: leaf.shape for name, leaf in _parameters(_abstract(config)).items()}
-    return shapes | {f"latents.{name}": (config.latent_channels,) for name in ("mean", "std")}
+def _expected(model: CausalAutoencoder) -> dict[str, tuple[int, ...]]:
+    shapes = {name: leaf.shape for name, leaf in _parameters(model).items()}
+    return shapes | {f"latents.{name}": (model.config.latent_channels,) for name in ("mean", "std")}
 
 
 def _check(file: Any, expected: dict[str, tuple[int, ...]]) -> None:
@@ -132,10 +156,3 @@ def _read_leaf(file: Any, name: str) -> np.ndarray:
     if name == "latents.std" and not (leaf > 0).all():
         raise ValueError(f"leaf {name} is not positive")
     return leaf
-
-
-def _build(config: AutoencoderConfig, leaves: dict[str, np.ndarray]) -> Autoencoder:
-    model = _abstract(config)
-    for name, parameter in _parameters(model).items():
-        parameter.set_value(jnp.asarray(leaves[name]))
-    return model

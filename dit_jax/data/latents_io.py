@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Latents on disk: ArrayRecord shards and a `metadata.json` that appears with them or not at all.
+"""Latents on disk: ArrayRecord shards, their shapes, and a `metadata.json`; all appear or none.
 
 A record is one safetensors blob, so reading it runs no code: `latents` in float16, and the captions and the
-key as JSON bytes.
+key as JSON bytes. `shapes.npy` holds [t,h,w,c] of each, so that batches are planned without reading them.
 """
 
-import itertools
 import json
 import os
 import shutil
@@ -19,11 +18,14 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
+from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-VERSION = 1
-METADATA = "metadata.json"
+from dit_jax.data.quarantine import DamagedClip
+
+VERSION = 2
+METADATA, SHAPES = "metadata.json", "shapes.npy"
 _MEASURED = {"version", "count", "shape", "num_shards", "mean", "std"}
 IN_MEMORY_BYTES = 2**30  # sets up to this size, as float16, are read once and kept
 
@@ -38,17 +40,18 @@ def write_latents(
 
     Args:
       path: the folder to make; it must not exist.
-      elements: dicts with `latents` (float [t,h,w,c], one shape for all), `captions` (text by level) and
-        `key`.
+      elements: dicts with `latents` (float [t,h,w,c], of any sizes but one number of channels), `captions`
+        (text by level) and `key`.
       metadata: what to record of where they come from, such as the autoencoder's digest; JSON. The writer
-        adds `version`, `count`, `shape`, `num_shards`, and per channel `mean` and `std` of what it stored.
+        adds `version`, `count`, `shape` (null where there are several), `num_shards`, and per channel `mean`
+        and `std` of what it stored.
       num_shards: files; element i is in shard i % num_shards.
 
     Raises:
       FileExistsError: if `path` exists.
       TypeError: if metadata is not JSON.
-      ValueError: for no elements, differing shapes, values that float16 cannot hold, or metadata that has
-        a name the writer adds.
+      ValueError: for no elements, differing channels, values that float16 cannot hold, or metadata that
+        has a name the writer adds.
     """
     path = Path(path)
     if path.exists():
@@ -74,32 +77,25 @@ class LatentsSource:
     """Random access to what `write_latents` wrote, in its order.
 
     Elements are dicts: `latents` float32 [t,h,w,c], `captions` text by level, `key`. A set of up to
-    `IN_MEMORY_BYTES` is read into memory at once; a larger one is read record by record.
+    `IN_MEMORY_BYTES` is read into memory at once; a larger one is read record by record. A record that is
+    damaged, or lies in a shard that cannot be opened, raises `DamagedClip` when it is asked for.
 
     Attributes:
       metadata: the contents of `metadata.json`.
+      shapes: [t,h,w,c] of each element.
 
     Raises:
-      ValueError: if the folder has no set of latents, or one that is incomplete or damaged.
+      ValueError: if the folder has no set of latents, or one that is incomplete.
     """
 
     def __init__(self, path: str | Path):
         self._path = Path(path)
         self.metadata = read_metadata(self._path)
         self._num_shards = self.metadata["num_shards"]
-        sizes = [len(range(shard, len(self), self._num_shards)) for shard in range(self._num_shards)]
-        self._firsts = list(itertools.accumulate(sizes, initial=0))
-        shards = [str(self._path / _shard(i, self._num_shards)) for i in range(self._num_shards)]
-        try:
-            self._records = ArrayRecordDataSource(shards)
-        except RuntimeError as error:
-            raise ValueError(f"{self._path} is damaged ({error}); write the set again") from error
-        if len(self._records) != len(self):
-            raise ValueError(
-                f"{self._path} has {len(self._records)} records of {len(self)}; write the set again"
-            )
-        in_memory = len(self) * int(np.prod(self.metadata["shape"])) * 2 <= IN_MEMORY_BYTES
-        self._elements = [self._read(index) for index in range(len(self))] if in_memory else None
+        self.shapes = _read_shapes(self._path, self.metadata)
+        self._shards = [self._open(shard) for shard in range(self._num_shards)]
+        in_memory = int(self.shapes.prod(axis=1, dtype=np.int64).sum()) * 2 <= IN_MEMORY_BYTES
+        self._elements = [self._or_damage(index) for index in range(len(self))] if in_memory else None
 
     def __len__(self) -> int:
         return self.metadata["count"]
@@ -107,44 +103,67 @@ class LatentsSource:
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"latents {index} of {len(self)}")
-        element = self._elements[index] if self._elements else self._read(index)
+        element = self._elements[index] if self._elements else self._or_damage(index)
+        if isinstance(element, DamagedClip):
+            raise element
         return element | {"latents": element["latents"].astype(np.float32)}
 
     def __reduce__(self):
         return type(self), (self._path,)  # a worker process reads for itself: latents are not sent to it
 
-    def _read(self, index: int) -> dict[str, Any]:
-        row, shard = divmod(index, self._num_shards)
+    def _open(self, shard: int) -> ArrayRecordDataSource | DamagedClip:
+        path = self._path / _shard(shard, self._num_shards)
+        if not path.is_file():
+            raise ValueError(f"{path} is missing; write the set again")
         try:
-            arrays = load(self._records[self._firsts[shard] + row])
+            records = ArrayRecordDataSource([str(path)])
+        except RuntimeError as error:
+            return self._damaged(path.name, error)
+        if len(records) != (expected := len(range(shard, len(self), self._num_shards))):
+            raise ValueError(f"{path} has {len(records)} records of {expected}; write the set again")
+        return records
+
+    def _or_damage(self, index: int) -> dict[str, Any] | DamagedClip:
+        row, shard = divmod(index, self._num_shards)
+        records = self._shards[shard]
+        if isinstance(records, DamagedClip):
+            return records
+        try:
+            arrays = load(records[row])
+            shape = tuple(self.shapes[index].tolist())
+            if arrays["latents"].shape != shape:
+                raise ValueError(f"{arrays['latents'].shape} where {SHAPES} says {shape}")
             return {"latents": arrays["latents"], **json.loads(arrays["json"].tobytes())}
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"{self._path}: record {index} is damaged ({error}); write the set again"
-            ) from error
+            return self._damaged(f"record {index}", error)
+
+    def _damaged(self, what: str, error: Exception) -> DamagedClip:
+        return DamagedClip(f"{self._path}: {what} is damaged ({' '.join(str(error).split())[:200]})")
 
 
 def _write_shards(folder: Path, elements: Iterable[Mapping[str, Any]], num_shards: int) -> dict[str, Any]:
-    count, shape, total, squares = 0, None, 0.0, 0.0
+    shapes, total, squares = [], 0.0, 0.0
     with ExitStack() as stack:
         writers = [_open_writer(stack, folder / _shard(i, num_shards)) for i in range(num_shards)]
-        for count, element in enumerate(elements, 1):
+        for count, element in enumerate(elements):
             latents = np.asarray(element["latents"], np.float32)
-            shape = latents.shape if shape is None else shape
-            writers[(count - 1) % num_shards].write(_encode(latents, shape, element))
-            total = total + latents.mean((0, 1, 2), dtype=np.float64)
-            squares = squares + np.square(latents, dtype=np.float64).mean((0, 1, 2))
-    if not count:
+            channels = shapes[0][-1] if shapes else latents.shape[-1]
+            writers[count % num_shards].write(_encode(latents, channels, element))
+            shapes.append(latents.shape)
+            total = total + latents.sum((0, 1, 2), dtype=np.float64)
+            squares = squares + np.square(latents, dtype=np.float64).sum((0, 1, 2))
+    if not shapes:
         raise ValueError("there are no latents to write; check the source that they come from")
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    np.save(folder / SHAPES, np.array(shapes, np.int32), allow_pickle=False)
+    num_cells = np.prod(np.array(shapes)[:, :3], axis=1).sum()
+    mean = total / num_cells
     return {
         "version": VERSION,
-        "count": count,
-        "shape": list(shape),
+        "count": len(shapes),
+        "shape": list(shapes[0]) if len(set(shapes)) == 1 else None,
         "num_shards": num_shards,
         "mean": mean.tolist(),
-        "std": std.tolist(),
+        "std": np.sqrt(np.maximum(squares / num_cells - mean**2, 0)).tolist(),
     }
 
 
@@ -154,10 +173,10 @@ def _open_writer(stack: ExitStack, path: Path) -> ArrayRecordWriter:
     return writer
 
 
-def _encode(latents: np.ndarray, shape: tuple[int, ...], element: Mapping[str, Any]) -> bytes:
+def _encode(latents: np.ndarray, channels: int, element: Mapping[str, Any]) -> bytes:
     key = element["key"]
-    if latents.ndim != 4 or latents.shape != shape:
-        raise ValueError(f"{key}: latents are {latents.shape}; give all one shape [t,h,w,c], here {shape}")
+    if latents.ndim != 4 or latents.shape[-1] != channels:
+        raise ValueError(f"{key}: latents are {latents.shape}; give all [t,h,w,c] with {channels} channels")
     with np.errstate(over="ignore"):
         half = latents.astype(np.float16)
     if not np.isfinite(half).all():
@@ -180,9 +199,21 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has no {METADATA}; give a folder of encoded latents") from None
     except ValueError as error:
         raise ValueError(f"{path / METADATA} is damaged ({error}); write the set again") from error
-    if metadata.get("version") != VERSION:
-        raise ValueError(f"{path} has version {metadata.get('version')} and this code reads {VERSION}")
+    if metadata.get("version") not in (1, VERSION):
+        raise ValueError(f"{path} has version {metadata.get('version')} and this code reads 1 and {VERSION}")
     return metadata
+
+
+def _read_shapes(path: Path, metadata: Mapping[str, Any]) -> Int[np.ndarray, "N 4"]:
+    if metadata["version"] == 1:  # one shape, in the metadata alone
+        return np.tile(np.array(metadata["shape"], np.int32), (metadata["count"], 1))
+    try:
+        shapes = np.load(path / SHAPES, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path / SHAPES} is missing or damaged ({error}); write the set again") from error
+    if shapes.shape != (metadata["count"], 4):
+        raise ValueError(f"{path / SHAPES} is of {len(shapes)} elements of {metadata['count']}; write again")
+    return shapes
 
 
 def _shard(index: int, num_shards: int) -> str:

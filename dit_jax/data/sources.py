@@ -79,6 +79,8 @@ class FolderSource:
 
     Attributes:
       skipped: (file name, reason) of each file left out.
+      ends: of each file's windows in the source.
+      overlap: the most windows before one that share frames with it.
 
     Raises:
       ValueError: if no window can be read, or the captions are malformed.
@@ -93,6 +95,15 @@ class FolderSource:
         self._cached = frozenset(self._cache)
         self._ends = np.cumsum([len(file.starts) for file in self._files])
         self._check()
+
+    @property
+    def ends(self) -> list[int]:
+        return self._ends.tolist()
+
+    @property
+    def overlap(self) -> int:
+        stride, slowest = self._config.stride_seconds, min(file.fps for file in self._files)
+        return max(0, math.ceil(self._config.num_frames / slowest / stride - 1e-6) - 1) if stride else 0
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -46,6 +46,31 @@ class ToElement(grain.transforms.RandomMap):
         return self._levels[int(np.searchsorted(self._upper, rng.random(), side="right"))]
 
 
+class Cut(grain.transforms.RandomMap):
+    """A clip's frames and pixels, of another transform's `video`, at a place drawn anew each time.
+
+    Args:
+      transform: gives a dict with `video`, uint8 [T,H,W,C].
+      num_frames: to keep, one after the other; 0 keeps all.
+      side: pixels of the square to keep; 0 keeps whole frames.
+    """
+
+    def __init__(self, transform: grain.transforms.RandomMap, num_frames: int, side: int):
+        self._transform, self._sizes = transform, (num_frames, side, side)
+
+    def random_map(self, element: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        arrays = self._transform.random_map(element, rng)
+        video = arrays["video"]
+        if any(size > whole for size, whole in zip(self._sizes, video.shape)):
+            raise ValueError(
+                f"a stage's cut of (num_frames, side, side) = {self._sizes} does not fit into clips of "
+                f"{video.shape[:3]}: make it smaller"
+            )
+        sizes = [size or whole for size, whole in zip(self._sizes, video.shape)]
+        starts = rng.integers(0, np.subtract(video.shape[:3], sizes), endpoint=True)
+        return arrays | {"video": video[tuple(slice(a, a + size) for a, size in zip(starts, sizes))]}
+
+
 def _check_weights(weights: Mapping[str, float]) -> None:
     if unknown := sorted(set(weights) - set(LEVELS)):
         raise ValueError(f"caption_weights has level {unknown[0]!r}; the levels are {', '.join(LEVELS)}")

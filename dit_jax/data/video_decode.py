@@ -4,6 +4,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, Int, UInt8
 
-from dit_jax.data.video_header import VideoError, check_limits, header_fps, header_seconds, opened
+from dit_jax.data.video_header import VideoError, check_limits, header_fps, header_seconds, naming, opened
 
 Image = UInt8[np.ndarray, "H W 3"]
 
@@ -44,6 +45,108 @@ class Decoded:
         return np.maximum(np.searchsorted(self.times, wanted, side="right") - 1, 0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """A frame as stored.
+
+    Attributes:
+      time: seconds from the first frame of the file at which it is shown.
+      seconds: for how long, as the file says.
+      frame: FFmpeg's.
+      pixel_aspect: width of a pixel in heights.
+    """
+
+    time: float
+    seconds: float
+    frame: av.VideoFrame
+    pixel_aspect: float
+
+
+class Frames:
+    """The frames of a file, each with its time, in the order in which they decode.
+
+    Iterate over it once. Whoever reaches the end knows that the file is whole: damage that leaves a valid
+    stream cannot be seen.
+
+    Args:
+      path: of the file.
+      start, stop: seconds; frames on screen before and after may come along.
+      seek: jump to the keyframe before `start`.
+
+    Attributes, valid after the first frame:
+      fps: of the file, on average.
+      tolerance: seconds by which rounded timestamps may be off.
+      end: seconds at which the last frame ends; infinite if decoding stopped before the file's end.
+
+    Raises:
+      VideoError: while iterating, for anything that cannot be read soundly.
+    """
+
+    def __init__(self, path: str | Path, start: float = 0.0, stop: float = math.inf, seek: bool = False):
+        self._path, self._start, self._stop, self._seek = path, start, stop, seek
+        self._origin = first_frame(path).pts
+        self.fps, self.tolerance, self.end = 0.0, 0.0, 0.0
+
+    def __iter__(self) -> Iterator[Timed]:
+        with opened(self._path) as stream:
+            tick, self.fps = float(stream.time_base), header_fps(self._path, stream)
+            self.tolerance = min(tick, 0.25 / self.fps)
+            if self._seek:
+                stream.container.seek(self._origin + int(self._start / tick), stream=stream)
+            yield from self._timed(stream, tick)
+            if self.end + 0.75 / self.fps < header_seconds(stream):
+                reason = f"it is cut off after {self.end:g} of {header_seconds(stream):g} seconds"
+                raise VideoError(self._path, reason)
+
+    def _timed(self, stream: av.VideoStream, tick: float) -> Iterator[Timed]:
+        count, pixel_aspect = 0, float(stream.sample_aspect_ratio or 1)
+        for packet in stream.container.demux(stream):
+            past = packet.dts is not None and (packet.dts - self._origin) * tick > self._stop
+            for frame in _frames(self._path, stream, None if past else packet):
+                count += 1
+                check_limits(self._path, frame.width * frame.height, count)
+                time, seconds = (frame.pts - self._origin) * tick, frame.duration * tick or 1 / self.fps
+                self.end = max(self.end, time + seconds)
+                yield Timed(time, seconds, frame, pixel_aspect)
+            if past:  # and so is the rest
+                self.end = math.inf
+                return
+
+
+class Fit:
+    """Turns frames into upright RGB of one size: turned as the metadata says, resized to cover, and cropped
+    to the centre.
+
+    Args:
+      path: of the video, for errors.
+      height, width: of the result, in pixels.
+    """
+
+    def __init__(self, path: str | Path, height: int, width: int):
+        self._path, self._size = path, (height, width)
+        self._reformatter = VideoReformatter()  # keeps its scaler from frame to frame
+
+    def __call__(self, frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
+        """The frame in RGB.
+
+        Raises:
+          VideoError: it is turned by an odd angle, or a needle that would be enlarged beyond the limits.
+        """
+        turns = quarter_turns(self._path, frame)
+        height, width = self._size if turns % 2 == 0 else self._size[::-1]
+        scale = max(width / (frame.width * pixel_aspect), height / frame.height)
+        cover_width = max(width, round(frame.width * pixel_aspect * scale))
+        cover_height = max(height, round(frame.height * scale))
+        check_limits(self._path, cover_width * cover_height, 1)  # of a frame that is one pixel high, say
+        with naming(self._path):
+            cover = self._reformatter.reformat(
+                frame, cover_width, cover_height, "rgb24", interpolation="AREA", threads=1
+            )
+        top, left = (cover_height - height) // 2, (cover_width - width) // 2
+        image = cover.to_ndarray()[top : top + height, left : left + width]
+        return np.ascontiguousarray(np.rot90(image[::-1] if _is_mirrored(frame) else image, turns))
+
+
 def decode(
     path: str | Path,
     *,
@@ -53,22 +156,21 @@ def decode(
     stop: float = math.inf,
     max_bytes: float = math.inf,
 ) -> Decoded:
-    """Decodes what is on screen from `start` to `stop` seconds.
+    """Decodes what is on screen from `start` to `stop` seconds, at the size of `Fit`.
 
-    Frames are turned as the metadata says, resized to cover `height` x `width`, and cropped to the centre.
-    Without `stop` the whole file is checked; damage that leaves a valid stream cannot be seen. If the frames
-    take more than `max_bytes`, all are checked and timed, and none is kept.
+    Without `stop` the whole file is checked. If the frames take more than `max_bytes`, all are checked and
+    timed, and none is kept.
 
     Raises:
       VideoError: for anything that cannot be read soundly.
     """
-    origin = first_frame(path).pts
+    size = (path, height, width, start, stop, max_bytes)
     if start > 0:
         try:
-            return _decode(path, origin, _Kept(path, height, width, start, stop, max_bytes), seek=True)
+            return _Kept(*size).decoded(Frames(path, start, stop, seek=True))
         except VideoError:  # a sound file may not decode from its middle
             pass
-    return _decode(path, origin, _Kept(path, height, width, start, stop, max_bytes), seek=False)
+    return _Kept(*size).decoded(Frames(path, start, stop))
 
 
 def first_frame(path: str | Path) -> av.VideoFrame:
@@ -96,23 +198,6 @@ def quarter_turns(path: str | Path, frame: av.VideoFrame) -> int:
     return turns % 4
 
 
-def _decode(path: str | Path, origin: int, kept: "_Kept", seek: bool) -> Decoded:
-    with opened(path) as stream:
-        tick, fps = float(stream.time_base), header_fps(path, stream)
-        pixel_aspect = float(stream.sample_aspect_ratio or 1)
-        if seek:
-            stream.container.seek(origin + int(kept.start / tick), stream=stream)
-        for packet in stream.container.demux(stream):
-            past = packet.dts is not None and (packet.dts - origin) * tick > kept.stop  # and so is the rest
-            for frame in _frames(path, stream, None if past else packet):
-                kept.add(frame, (frame.pts - origin) * tick, frame.duration * tick or 1 / fps, pixel_aspect)
-            if past:
-                return kept.decoded(math.inf, fps, tick)
-        if kept.end + 0.75 / fps < header_seconds(stream):
-            raise VideoError(path, f"it is cut off after {kept.end:g} of {header_seconds(stream):g} seconds")
-        return kept.decoded(kept.end, fps, tick)
-
-
 def _frames(path: str | Path, stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
     """The frames that a packet completes; for None, those still in the decoder."""
     if packet is not None and packet.is_corrupt:
@@ -129,44 +214,32 @@ class _Kept:
     def __init__(
         self, path: str | Path, height: int, width: int, start: float, stop: float, max_bytes: float
     ):
-        self.start, self.stop, self.end = start, stop, 0.0
-        self._path, self._size, self._max_images = path, (height, width), max_bytes / (height * width * 3)
-        self._count, self._before, self._times, self._images = 0, None, [], []
-        self._reformatter = VideoReformatter()  # keeps its scaler from frame to frame
+        self._path, self._start, self._stop = path, start, stop
+        self._max_images, self._fit = max_bytes / (height * width * 3), Fit(path, height, width)
+        self._before, self._times, self._images = None, [], []
 
-    def add(self, frame: av.VideoFrame, time: float, seconds: float, pixel_aspect: float) -> None:
-        self._count, self.end = self._count + 1, max(self.end, time + seconds)
-        check_limits(self._path, frame.width * frame.height, self._count)
-        if time <= self.start:  # of these, only the last is on screen at the start
-            if self._before is None or self._before[0] <= time:
-                self._before = (time, frame, pixel_aspect)
-        elif time <= self.stop:
-            self._times.append(time)
-            if len(self._images) + 2 <= self._max_images:  # with this one and the one before
-                self._images.append(self._image(frame, pixel_aspect))
-
-    def decoded(self, end: float, fps: float, tick: float) -> Decoded:
+    def decoded(self, frames: Frames) -> Decoded:
+        for timed in frames:
+            self._add(timed)
         if self._before is None:
-            raise VideoError(self._path, f"nothing can be decoded at {self.start:g} seconds")
-        times = np.array([self._before[0], *self._times])
-        images = [self._image(*self._before[1:]), *self._images]
+            raise VideoError(self._path, f"nothing can be decoded at {self._start:g} seconds")
+        times = np.array([self._before.time, *self._times])
+        images = [self._image(self._before), *self._images]
         order = np.argsort(times, kind="stable")
         images = [images[index] for index in order] if len(images) == len(times) else []
-        return Decoded(times[order], images, end, fps, min(tick, 0.25 / fps))
+        return Decoded(times[order], images, frames.end, frames.fps, frames.tolerance)
 
-    def _image(self, frame: av.VideoFrame, pixel_aspect: float) -> Image:
-        turns = quarter_turns(self._path, frame)
-        height, width = self._size if turns % 2 == 0 else self._size[::-1]
-        scale = max(width / (frame.width * pixel_aspect), height / frame.height)
-        cover_width = max(width, round(frame.width * pixel_aspect * scale))
-        cover_height = max(height, round(frame.height * scale))
-        check_limits(self._path, cover_width * cover_height, 1)  # of a frame that is one pixel high, say
-        cover = self._reformatter.reformat(
-            frame, cover_width, cover_height, "rgb24", interpolation="AREA", threads=1
-        )
-        top, left = (cover_height - height) // 2, (cover_width - width) // 2
-        image = cover.to_ndarray()[top : top + height, left : left + width]
-        return np.ascontiguousarray(np.rot90(image[::-1] if _is_mirrored(frame) else image, turns))
+    def _add(self, timed: Timed) -> None:
+        if timed.time <= self._start:  # of these, only the last is on screen at the start
+            if self._before is None or self._before.time <= timed.time:
+                self._before = timed
+        elif timed.time <= self._stop:
+            self._times.append(timed.time)
+            if len(self._images) + 2 <= self._max_images:  # with this one and the one before
+                self._images.append(self._image(timed))
+
+    def _image(self, timed: Timed) -> Image:
+        return self._fit(timed.frame, timed.pixel_aspect)
 
 
 def _is_mirrored(frame: av.VideoFrame) -> bool:

@@ -38,6 +38,17 @@ class VideoError(ValueError):
 
 
 @contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Turns any error of FFmpeg inside the `with` block into a `VideoError`."""
+    try:
+        yield
+    except VideoError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(path, _reason(error)) from error
+
+
+@contextmanager
 def opened(path: str | Path) -> Iterator[av.VideoStream]:
     """The video stream of a file within the limits, its decoder told to stop at damage.
 
@@ -46,14 +57,12 @@ def opened(path: str | Path) -> Iterator[av.VideoStream]:
     """
     if not Path(path).is_file():  # a pipe would be waited for, a device read for ever
         raise VideoError(path, "it is not a file")
-    try:
-        # An absolute path is never taken for a protocol, and broken tags are no fault of the video.
-        with av.open(str(Path(path).absolute()), options=_OPEN, metadata_errors="replace") as container:
-            yield _video_stream(path, container)
-    except VideoError:
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(path, _reason(error)) from error
+    # An absolute path is never taken for a protocol, and broken tags are no fault of the video.
+    with (
+        naming(path),
+        av.open(str(Path(path).absolute()), options=_OPEN, metadata_errors="replace") as container,
+    ):
+        yield _video_stream(path, container)
 
 
 def check_limits(path: str | Path, pixels: int, frames: int) -> None:

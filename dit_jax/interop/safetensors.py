@@ -32,7 +32,11 @@ class TensorFiles:
 
     def __init__(self, files: Mapping[str, Any]):
         self._files = files
-        self.shapes: Shapes = {name: tuple(file.get_slice(name).get_shape()) for name, file in files.items()}
+        slices = {name: file.get_slice(name) for name, file in files.items()}
+        self.shapes: Shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+        self.dtypes = {name: part.get_dtype() for name, part in slices.items()}  # such as F32, BF16
+        first = next(iter(files.values()), None)
+        self.metadata: Mapping[str, str] = (first and first.metadata()) or {}
 
     def read(self, name: str) -> np.ndarray:
         """One tensor as float32.
@@ -60,13 +64,17 @@ def open_tensors(path: Path) -> Iterator[TensorFiles]:
       FileNotFoundError: no such file, or a folder without one.
       ValueError: one line that names the file: a pickle, not safetensors, or an index that does not fit.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            files = _open(_find(pathlib.Path(path)), stack)
-            yield TensorFiles(files)
-        except (SafetensorError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ValueError(f"{os.fspath(path)}: {reason}") from None
+    with contextlib.ExitStack() as stack, _naming(path):
+        yield TensorFiles(_open(_find(pathlib.Path(path)), stack))
+
+
+def weight_files(path: Path) -> list[pathlib.Path]:
+    """The files that hold the tensors, by name; takes and raises what `open_tensors` does."""
+    with _naming(path):
+        file = _find(pathlib.Path(path))
+        if file.suffix != ".json":
+            return [file]
+        return [file.with_name(name) for name in sorted(set(_read_index(file).values()))]
 
 
 def check_shapes(found: Shapes, expected: Shapes) -> None:
@@ -120,6 +128,16 @@ def save_tensors(
             partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors as one line that names the file."""
+    try:
+        yield
+    except (SafetensorError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{os.fspath(path)}: {reason}") from None
+
+
 def _some(kind: str, names: list[str]) -> str:
     """`kind 5: a, b, c, ...`, or nothing."""
     more = ", ..." if len(names) > NAMED else ""
@@ -139,7 +157,8 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     if path.suffix in PICKLES:
         raise ValueError(
             f"{path.name} is a pickle, which can run code when it is read: convert it where you trust it, by "
-            "safetensors.torch.save_file(torch.load(PATH, weights_only=True), 'weights.safetensors')"
+            "safetensors.torch.save_file({name: tensor.clone().contiguous() for name, tensor in "
+            "torch.load(PATH, weights_only=True).items()}, 'weights.safetensors')"
         )
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")

@@ -18,6 +18,15 @@ from dit_jax.autoencoder.wan_layers import Downsample, ResidualBlock, Upsample
 from dit_jax.files import write_whole
 from dit_jax.interop.safetensors import check_shapes, open_tensors, save_tensors
 
+CLASS_NAME = "AutoencoderKLWan"
+_FIELDS = {  # of diffusers' config.json: ours
+    "base_dim": "width",
+    "dim_mult": "width_multipliers",
+    "num_res_blocks": "num_blocks",
+    "temperal_downsample": "halve_time",
+    "z_dim": "latent_channels",
+}
+
 
 class Names(NamedTuple):
     """What one parameter, or a module of them, is called.
@@ -38,6 +47,35 @@ class Names(NamedTuple):
         """Of what lies inside this module."""
         inner = (ours, diffusers, original)
         return Names(*(f"{outside}.{name}" for outside, name in zip(self, inner)), rank)
+
+
+def read_wan_config(path: str | os.PathLike) -> tuple[WanAutoencoderConfig, LatentStats]:
+    """Sizes and statistics that diffusers' `config.json` beside weights tells; without one, the published ones.
+
+    Args:
+      path: as for `load_wan_autoencoder`.
+
+    Raises:
+      ValueError: one line that names the `config.json`: not JSON, sizes that are not valid, or statistics that
+        are not one positive deviation, and one mean, for each channel.
+    """
+    folder = pathlib.Path(path)
+    file = (folder if folder.is_dir() else folder.parent) / "config.json"
+    try:
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        if found.get("_class_name") != CLASS_NAME:  # another model's: Wan's own folder has the transformer's
+            return WanAutoencoderConfig(), WAN_LATENT_STATS
+        sizes = {ours: found[theirs] for theirs, ours in _FIELDS.items() if theirs in found}
+        config = WanAutoencoderConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()})
+        published = {"latents_mean": WAN_LATENT_STATS.mean, "latents_std": WAN_LATENT_STATS.std}
+        mean, std = (np.asarray(found.get(name, value), np.float32) for name, value in published.items())
+        if not mean.shape == std.shape == (config.latent_channels,) or not (std > 0).all():
+            numbers = f"{config.latent_channels} numbers each, the latter positive"
+            raise ValueError(f"latents_mean and latents_std must be {numbers}")
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{file}: not the config of an autoencoder: {reason}") from None
+    return config, LatentStats(mean, std)
 
 
 def load_wan_autoencoder(
@@ -171,16 +209,12 @@ def _to_ours(foreign: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _diffusers_config(config: WanAutoencoderConfig, stats: LatentStats) -> dict[str, object]:
     return {
-        "_class_name": "AutoencoderKLWan",
+        "_class_name": CLASS_NAME,
+        **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
         "attn_scales": [],
-        "base_dim": config.width,
-        "dim_mult": list(config.width_multipliers),
         "dropout": 0.0,
         "latents_mean": np.asarray(stats.mean).tolist(),
         "latents_std": np.asarray(stats.std).tolist(),
-        "num_res_blocks": config.num_blocks,
         "scale_factor_spatial": config.spatial_compression,
         "scale_factor_temporal": config.temporal_compression,
-        "temperal_downsample": list(config.halve_time),
-        "z_dim": config.latent_channels,
     }

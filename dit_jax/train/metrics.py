@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 
 class MetricWriter:
@@ -18,6 +17,8 @@ class MetricWriter:
     """
 
     def __init__(self, directory: str | pathlib.Path, resumed_step: int = 0):
+        from tensorboardX import SummaryWriter  # takes seconds to import where PyTorch is installed
+
         self._writer = SummaryWriter(
             str(directory), purge_step=resumed_step, flush_secs=30, write_to_disk=True
         )

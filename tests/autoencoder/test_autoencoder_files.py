@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from flax import nnx
 from randomise import randomise
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from dit_jax.autoencoder.files import load_autoencoder, save_autoencoder
+from dit_jax.autoencoder.files import load_autoencoder, read_autoencoder_config, save_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+from dit_jax.autoencoder.wan import WanAutoencoder, WanAutoencoderConfig
 
 CONFIG = AutoencoderConfig(
     temporal_compression=2,
@@ -80,6 +82,27 @@ def test_float16_halves_the_file_and_is_loaded_as_float32(model, path, tmp_path)
     assert full - half == sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model))) * 2
 
 
+def test_every_architecture_is_loaded_as_what_it_is(tmp_path):
+    config = WanAutoencoderConfig(4, (1, 2), latent_channels=3, num_blocks=1, halve_time=(True,))
+    model = randomise(nnx.eval_shape(lambda: WanAutoencoder(config, rngs=nnx.Rngs(0))))
+    path = tmp_path / "wan.safetensors"
+    save_autoencoder(path, model, STATS)
+    loaded, stats = load_autoencoder(path)
+    assert type(loaded) is WanAutoencoder
+    assert loaded.config == read_autoencoder_config(path) == config
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(loaded), nnx.state(model))
+    np.testing.assert_array_equal(stats.std, STATS.std)
+
+
+def test_files_that_name_no_kind_are_those_of_the_first_one(model, path):
+    with safe_open(path, "numpy") as file:
+        assert json.loads(file.metadata()["config"])["kind"] == "autoencoder"
+    rewrite(path, lambda leaves: None)  # as they were written before there was a second
+    loaded, _ = load_autoencoder(path)
+    assert type(loaded) is Autoencoder
+    assert loaded.config == CONFIG
+
+
 def test_saving_twice_writes_the_same_bytes(model, path):
     before = path.read_bytes()
     save_autoencoder(path, model, STATS)
@@ -110,6 +133,9 @@ def test_leaves_that_do_not_fit_are_named(path, change, message):
         ("{", "config in its metadata is not valid"),
         ("[1]", "config in its metadata is not valid"),
         ("[" * 100_000, "config in its metadata is not valid"),
+        ('{"kind": "wan"}', "kind='wan' is not one of autoencoder, wan_autoencoder"),
+        ('{"kind": ["wan"]}', "config in its metadata is not valid"),
+        ('{"kind": "wan_autoencoder", "patch_size": 2}', "unexpected keyword argument 'patch_size'"),
         ('{"depth": 3}', "unexpected keyword argument 'depth'"),
         ('{"temporal_compression": 3}', "temporal_compression=3 must be a power of two"),
         ('{"latent_channels": "4"}', "config in its metadata is not valid"),

@@ -12,6 +12,7 @@ import pytest
 
 from dit_jax.data import latents_io
 from dit_jax.data.latents_io import LatentsSource, write_latents
+from dit_jax.data.quarantine import DamagedClip
 
 
 def elements(count, shape=(3, 4, 4, 2)):
@@ -33,7 +34,7 @@ def test_what_is_written_is_read_back(tmp_path, monkeypatch, count, num_shards, 
         assert read["latents"].dtype == np.float32
         np.testing.assert_array_equal(read["latents"], wrote["latents"].astype(np.float16))
         assert (read["captions"], read["key"]) == (wrote["captions"], wrote["key"])
-    assert len(list((tmp_path / "set").iterdir())) == num_shards + 1
+    assert len(list((tmp_path / "set").iterdir())) == num_shards + 2
     with pytest.raises(IndexError):
         source[count]
 
@@ -72,7 +73,8 @@ def bad(value):
 @pytest.mark.parametrize(
     ("source", "metadata", "message"),
     [
-        (bad(np.ones((3, 4, 5, 2))), {}, r"bad: latents are \(3, 4, 5, 2\); .*, here \(3, 4, 4, 2\)"),
+        (bad(np.ones((3, 4, 4, 5))), {}, r"bad: latents are \(3, 4, 4, 5\); give all .* with 2 channels"),
+        (bad(np.ones((4, 4, 2))), {}, r"bad: latents are \(4, 4, 2\)"),
         (bad(np.full((3, 4, 4, 2), 1e6)), {}, "beyond float16"),
         (bad(np.full((3, 4, 4, 2), np.nan)), {}, "bad: latents reach nan"),
         (elements(0), {}, "no latents to write"),
@@ -127,19 +129,28 @@ def flip(path, where):
 def test_damage_is_named(tmp_path):
     write_latents(tmp_path / "set", elements(40), {}, num_shards=2)
     shard = sorted((tmp_path / "set").glob("*.array_record"))[1]
-    flip(shard, shard.stat().st_size // 2)
-    with pytest.raises(ValueError, match="write the set again"):
-        LatentsSource(tmp_path / "set")
+    flip(shard, 2000)  # among the records
+    source = LatentsSource(tmp_path / "set")
+    damaged = []
+    for k, wrote in enumerate(elements(40)):
+        try:
+            np.testing.assert_array_equal(source[k]["latents"], wrote["latents"].astype(np.float16))
+        except DamagedClip:
+            damaged.append(k)
+    (only,) = damaged
+    assert only % 2 == 1
+    with pytest.raises(DamagedClip, match=f"record {only} is damaged"):
+        source[only]
 
 
 def test_missing_records_are_named(tmp_path):
     write_latents(tmp_path / "set", elements(4), {})
     metadata = json.loads((tmp_path / "set/metadata.json").read_text())
     (tmp_path / "set/metadata.json").write_text(json.dumps(metadata | {"count": 5}))
-    with pytest.raises(ValueError, match="has 4 records of 5"):
+    with pytest.raises(ValueError, match="of 4 elements of 5"):
         LatentsSource(tmp_path / "set")
-    (tmp_path / "set/metadata.json").write_text(json.dumps(metadata | {"version": 2}))
-    with pytest.raises(ValueError, match="has version 2 and this code reads 1"):
+    (tmp_path / "set/metadata.json").write_text(json.dumps(metadata | {"version": 3}))
+    with pytest.raises(ValueError, match="has version 3 and this code reads 1 and 2"):
         LatentsSource(tmp_path / "set")
     (tmp_path / "set/metadata.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
@@ -148,3 +159,63 @@ def test_missing_records_are_named(tmp_path):
     os.remove(next((tmp_path / "set").glob("*.array_record")))
     with pytest.raises(ValueError, match="write the set again"):
         LatentsSource(tmp_path / "set")
+
+
+SHAPES = [(1, 2, 4, 3), (5, 2, 2, 3), (1, 2, 4, 3), (2, 6, 1, 3)]
+
+
+def mixed():
+    for k, shape in enumerate(SHAPES):
+        yield {"latents": np.full(shape, float(k)), "captions": {}, "key": str(k)}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_clips_of_several_sizes(tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(latents_io, "IN_MEMORY_BYTES", 2**20 if in_memory else 0)
+    write_latents(tmp_path / "set", mixed(), {}, num_shards=2)
+    source = LatentsSource(tmp_path / "set")
+    assert source.metadata["shape"] is None
+    np.testing.assert_array_equal(source.shapes, SHAPES)
+    for k, wrote in enumerate(mixed()):
+        np.testing.assert_array_equal(source[k]["latents"], wrote["latents"])
+    cells = np.concatenate([element["latents"].reshape(-1, 3) for element in mixed()])
+    np.testing.assert_allclose(source.metadata["mean"], cells.mean(0))
+    np.testing.assert_allclose(source.metadata["std"], cells.std(0))
+
+
+def test_a_set_of_the_first_version_is_read(tmp_path):
+    write_latents(tmp_path / "set", elements(5), {})
+    metadata = json.loads((tmp_path / "set/metadata.json").read_text())
+    (tmp_path / "set/metadata.json").write_text(json.dumps(metadata | {"version": 1}))
+    (tmp_path / "set/shapes.npy").unlink()
+    source = LatentsSource(tmp_path / "set")
+    np.testing.assert_array_equal(source.shapes, [(3, 4, 4, 2)] * 5)
+    for k, wrote in enumerate(elements(5)):
+        np.testing.assert_array_equal(source[k]["latents"], wrote["latents"].astype(np.float16))
+
+
+def test_shapes_that_are_damaged_are_found(tmp_path):
+    write_latents(tmp_path / "set", mixed(), {})
+    shapes = np.load(tmp_path / "set/shapes.npy")
+    shapes[1, 0] = 4
+    np.save(tmp_path / "set/shapes.npy", shapes)
+    source = LatentsSource(tmp_path / "set")
+    with pytest.raises(DamagedClip, match=r"where shapes\.npy says \(4, 2, 2, 3\)"):
+        source[1]
+    assert source[0]["key"] == "0"
+    (tmp_path / "set/shapes.npy").write_bytes(b"no")
+    with pytest.raises(ValueError, match="write the set again"):
+        LatentsSource(tmp_path / "set")
+
+
+def test_a_truncated_shard_is_damaged_and_the_others_are_not(tmp_path):
+    write_latents(tmp_path / "set", elements(40), {}, num_shards=4)
+    shard = sorted((tmp_path / "set").glob("*.array_record"))[2]
+    os.truncate(shard, shard.stat().st_size // 2)
+    source = LatentsSource(tmp_path / "set")
+    for k in range(40):
+        if k % 4 == 2:
+            with pytest.raises(DamagedClip, match="00002-of-00004"):
+                source[k]
+        else:
+            assert source[k]["key"] == f"clip/{k}"

@@ -13,6 +13,7 @@ from randomise import randomise
 from safetensors.numpy import load_file, save_file
 
 from dit_jax.interop.t5 import export_t5, load_t5, read_t5_config, t5_tensors
+from dit_jax.interop.weights import export_weights, import_weights
 from dit_jax.text.t5 import T5Config, T5Encoder
 
 CONFIG = T5Config(vocab_size=40, width=16, depth=2, num_heads=3, head_dim=8, mlp_width=24)
@@ -106,6 +107,20 @@ def test_transformers_reads_what_is_written(kind, tmp_path):
     with torch.no_grad():
         expected = model(torch.tensor(tokens), attention_mask=torch.tensor(mask)).last_hidden_state.numpy()
     assert relative_error(run(ours, tokens, mask)[mask], expected[mask]) < 1e-5
+
+
+def test_transformers_reads_what_went_in_and_out(kind, theirs, path, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    ours = import_weights(kind, path, tmp_path / "ours.safetensors")
+    export_weights(kind, ours, tmp_path / "out")
+    reader = getattr(transformers, f"{kind.upper()}EncoderModel")
+    model, info = reader.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(info.values()), info
+    sizes = ("d_ff", "d_kv", "d_model", "dense_act_fn", "num_heads", "num_layers", "vocab_size")
+    assert {s: getattr(model.config, s) for s in sizes} == {s: getattr(theirs.config, s) for s in sizes}
+    expected = theirs.state_dict()
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), expected[name].numpy(), err_msg=name)
 
 
 def written(tmp_path, kind="t5", **changes):
