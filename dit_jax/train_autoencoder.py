@@ -9,27 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PyTree, UInt8
+from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.arrays import Key, Scalar
 from dit_jax.autoencoder.files import save_autoencoder
 from dit_jax.autoencoder.latents import measure_latents
-from dit_jax.autoencoder.losses import autoencoder_loss
 from dit_jax.autoencoder.model import Autoencoder
+from dit_jax.autoencoder.stages import StageConfig
 from dit_jax.data.clip import ClipSource
+from dit_jax.data.loader import Loader
 from dit_jax.evaluate.fidelity import psnr
-from dit_jax.mesh import make_mesh
 from dit_jax.pixels import as_pixels
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.loop import LoopConfig, Progress, train
 from dit_jax.train.metrics import MetricWriter
-from dit_jax.train.optimizer import Horizon, make_optimizer
-from dit_jax.train.state import abstract_module, make_init, merge_module
-from dit_jax.train.step import Metrics, make_train_steps
+from dit_jax.train.optimizer import Horizon
+from dit_jax.train.state import TrainState, merge_module
+from dit_jax.trainee import Trainee, trainee
 
 BATCH = 16
+CHECKPOINTS = pathlib.Path("autoencoder", "checkpoints")
 
 
 def train_autoencoder(
@@ -38,64 +38,62 @@ def train_autoencoder(
     """Trains the autoencoder of `config.autoencoder` on `config.data`, or goes on with it.
 
     Args:
-      config: its `autoencoder`, `autoencoder_loss`, `autoencoder_optimizer`, `data` and `mesh`.
+      config: its `autoencoder`, `autoencoder_loss`, `autoencoder_optimizer`, `discriminator`, `data` and `mesh`.
       folder: gets `autoencoder.safetensors` (the moving average and the latents' statistics), and the run in
         `autoencoder/`.
       progress: told of (steps done, latest loss).
 
     Returns:
-      `psnr` in dB on held-out clips, with its standard error `psnr_se`, and `clips` and `steps`.
+      `psnr` in dB on held-out clips, with its standard error `psnr_se` as of clips that share no frame, and
+      `clips` and `steps`. (`evaluate_autoencoder` says more.)
     """
     folder = pathlib.Path(folder)
-    sizes, weights = build.autoencoder_config(config), build.section(config, "autoencoder_loss")
-    optimizer = build.section(config, "autoencoder_optimizer")
-    make = lambda rngs: Autoencoder(sizes, rngs=rngs)  # noqa: E731
-    graph, _ = abstract_module(make)
-
-    def loss(params: PyTree, batch: dict[str, jax.Array], key: Key) -> tuple[Scalar, Metrics]:
-        return autoencoder_loss(merge_module(graph, params), as_pixels(batch["video"]), key, weights)
-
-    params = _train(config, folder / "autoencoder", make, loss, optimizer, progress)
-    model = merge_module(graph, params)
+    trained = trainee(config)
+    state = _train(config, folder, trained, progress)
+    model = merge_module(trained.graphs["autoencoder"], state.ema["autoencoder"])
     stats = measure_latents(_encoded(model, build.clip_source(config, "train")))
     scores = _score(model, build.clip_source(config, "validation"))
     save_autoencoder(build.autoencoder_path(config, folder), model, stats, np.float16)
     return {**scores, "steps": config.autoencoder.steps}
 
 
-def _train(config, folder, make, loss, optimizer, progress) -> PyTree:
-    total = config.autoencoder.steps
-    # One step at a time: convolutions inside a loop are fifteen times slower on XLA's CPU backend.
-    loop = LoopConfig(total_steps=total, chunk_steps=1, save_every_steps=max(1, total // 8))
-    mesh = make_mesh(build.section(config, "mesh"))
-    init, abstract = make_init(make, make_optimizer(optimizer), mesh)
-    loader_config = ConfigDict(config.to_dict())
-    loader_config.loader.batch_size = config.autoencoder.batch_size
-    hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
-    loader = build.loader(loader_config, build.clip_source(config, "train"), config.seed, **hosts)
-    checkpointer, writer = Checkpointer(folder / "checkpoints"), None
+def _train(config: ConfigDict, folder: pathlib.Path, trained: Trainee, progress: Progress) -> TrainState:
+    optimizer, total = build.section(config, "autoencoder_optimizer"), config.autoencoder.steps
+    horizon = Horizon(optimizer.lr, optimizer.warmup_steps, total, config.seed)
+    checkpointer, writer = Checkpointer(folder / CHECKPOINTS), None
     try:
-        state = init(jax.random.key(config.seed))
-        if checkpointer.latest_step is not None:
-            state, position = checkpointer.restore(abstract)
-            loader.restore(position)
-        writer = MetricWriter(folder, int(state.step))
-        horizon = Horizon(optimizer.lr, optimizer.warmup_steps, total, config.seed)
-        return train(
-            make_train_steps(loss, optimizer, abstract),
-            state,
-            loader,
-            horizon,
-            loop,
-            mesh=mesh,
-            checkpointer=checkpointer,
-            writer=writer,
-            progress=progress,
-        ).ema
+        if checkpointer.latest_step is None:
+            state, position = trained.init(jax.random.key(config.seed)), None
+        else:
+            state, position = checkpointer.restore(trained.abstract)
+        writer = MetricWriter(folder / CHECKPOINTS.parent, int(state.step))
+        tools = dict(mesh=trained.mesh, checkpointer=checkpointer, writer=writer, progress=progress)
+        for stop, stage, steps in trained.stages:
+            if state.step >= stop:
+                continue
+            loader = _loader(config, stage)
+            if position:
+                loader.restore(position)
+            try:
+                state = train(steps, state, loader, horizon, _loop(stop, total), **tools)
+            finally:
+                position = loader.state()
+                loader.close()
+        return state
     finally:
-        for resource in (checkpointer, loader, writer):
+        for resource in (checkpointer, writer):
             if resource is not None:
                 resource.close()
+
+
+def _loop(stop: int, total: int) -> LoopConfig:
+    # One step at a time: convolutions inside a loop are fifteen times slower on XLA's CPU backend.
+    return LoopConfig(total_steps=stop, chunk_steps=1, save_every_steps=max(1, total // 8))
+
+
+def _loader(config: ConfigDict, stage: StageConfig) -> Loader:
+    hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
+    return build.loader(config, build.clip_source(config, "train"), config.seed, stage, **hosts)
 
 
 def _batches(source: ClipSource, num_clips: int = 512) -> Iterator[UInt8[Array, "B T H W C"]]:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text to the ids of a `spiece.model`, the file that comes with T5 and UMT5.
 
-Kudo and Richardson 2018, "SentencePiece", arXiv 1808.06226. Needs the package `sentencepiece`, which is not
-installed with this one.
+Kudo and Richardson 2018, "SentencePiece", arXiv 1808.06226. Needs the package `sentencepiece`, which comes with
+the extra `text`.
 """
 
 import functools

@@ -7,6 +7,7 @@ budget, learning rate and seed of a sweep.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,26 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(config.b1, config.b2, config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=_matrices),
+    )
+
+
+def by_branch(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+    """An optimizer of its own, with its own clipping, for every top-level branch of the parameters."""
+
+    def init(params: PyTree) -> PyTree:
+        return {name: optimizer.init(params[name]) for name, optimizer in optimizers.items()}
+
+    def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        both = {name: o.update(grads[name], state[name], params[name]) for name, o in optimizers.items()}
+        return tuple({name: pair[i] for name, pair in both.items()} for i in range(2))
+
+    return optax.GradientTransformation(init, update)
+
+
+def at_rest(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Keeps the state of `optimizer`, and moves nothing."""
+    return optax.GradientTransformation(
+        optimizer.init, lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), state)
     )
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training step: a pure function, jitted once, with donated state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,14 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from dit_jax.arrays import Key, Scalar
-from dit_jax.train.optimizer import Horizon, OptimizerConfig, ema_decay, learning_rate, make_optimizer
+from dit_jax.train.optimizer import (
+    Horizon,
+    OptimizerConfig,
+    by_branch,
+    ema_decay,
+    learning_rate,
+    make_optimizer,
+)
 from dit_jax.train.state import TrainState
 
 Metrics = dict[str, Scalar]
@@ -18,15 +25,27 @@ StepMetrics = dict[str, Float[Array, " steps"]]
 LossFn = Callable[[PyTree, PyTree, Key], tuple[Scalar, Metrics]]  # (params, batch, key)
 
 
-def make_train_steps(loss_fn: LossFn, config: OptimizerConfig, abstract: TrainState) -> Callable:
+def make_train_steps(
+    loss_fn: LossFn,
+    config: OptimizerConfig,
+    abstract: TrainState,
+    branches: Mapping[str, optax.GradientTransformation] | None = None,
+) -> Callable:
     """`(state, batches, horizon) -> (state, metrics)`, jitted; the state stays where `abstract` has it.
 
     `batches` holds one batch per step along its leading axis: a chunk of steps runs as one program, so
     that tiny models are not bound by dispatch. Metrics come back per step, with `loss`, `lr`,
     `grad_norm` and what `loss_fn` reports. Randomness is derived from (seed, step) alone. A step whose
     loss or gradient is not finite changes nothing but the counters.
+
+    Args:
+      loss_fn: `(params, batch, key) -> (loss, metrics)`.
+      config: the schedule and the average, and the optimizer where there are no branches.
+      abstract: shapes and shardings of the state.
+      branches: optimizers of the parameters' top-level branches, each at the schedule's learning rate; the
+        metrics then have `grad_norm_NAME` of each as well.
     """
-    optimizer = make_optimizer(config)
+    optimizer = by_branch(branches) if branches else make_optimizer(config)
 
     def step(state: TrainState, inputs: tuple[PyTree, Key, Scalar, Scalar]) -> tuple[TrainState, Metrics]:
         batch, key, lr, decay = inputs
@@ -36,7 +55,8 @@ def make_train_steps(loss_fn: LossFn, config: OptimizerConfig, abstract: TrainSt
         ok = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         kept = jax.tree.map(lambda new, old: jnp.where(ok, new, old), proposed, state)
         state = TrainState(state.step + 1, state.skipped + ~ok, kept.params, kept.ema, kept.opt_state)
-        return state, {"loss": loss, "lr": lr, "grad_norm": grad_norm, **metrics}
+        norms = {f"grad_norm_{name}": optax.global_norm(grads[name]) for name in branches or {}}
+        return state, {"loss": loss, "lr": lr, "grad_norm": grad_norm, **norms, **metrics}
 
     def advance(state: TrainState, grads: PyTree, lr: Scalar, decay: Scalar) -> TrainState:
         direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
