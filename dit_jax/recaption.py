@@ -126,11 +126,22 @@ def upsample(
 
 def _rows(source: ClipSource, captioner: Captioner, indices: Sequence[int]) -> Iterator[tuple[int, Row]]:
     """Rows in the order of `indices`, made in as many threads as the captioner takes."""
+    errors: list[BaseException] = []  # a thread takes the next clip sooner than the first error is seen here
+
+    def row(index: int) -> Row:
+        if errors:
+            raise errors[0]
+        try:
+            return _row(source, captioner, index)
+        except BaseException as error:
+            errors.append(error)
+            raise
+
     pool = concurrent.futures.ThreadPoolExecutor(captioner.concurrency)
     try:
-        yield from zip(indices, pool.map(lambda index: _row(source, captioner, index), indices))
+        yield from zip(indices, pool.map(row, indices))
     finally:
-        pool.shutdown(cancel_futures=True)  # if one raised, none that waits is begun
+        pool.shutdown(cancel_futures=True)
 
 
 def _row(source: ClipSource, captioner: Captioner, index: int) -> Row:
