@@ -16,21 +16,25 @@ Legend, used in every signature:
 The types are jaxtyping's: they cost nothing under `jit`, and the tests check them with beartype.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 Video = Float[Array, "B T H W C"]  # pixels in [-1, 1]
 VideoBytes = UInt8[np.ndarray, "T H W C"]  # one clip, as on disk and in loaders
 Latents = Float[Array, "B t h w c"]
 Tokens = Float[Array, "B N D"]
+Sites = Float[Array, "B *sites c"]  # latents `B t h w c`, or packed tokens `B N D`
 TextIds = Int[Array, "B L"]
 TextTokens = Float[Array, "B M E"]
-NullIds = Int[Array, "1 L"]
 TextMask = Bool[Array, "B M"]
 Time = Float[Array, " B"]  # 0 is data, 1 is noise
-TokenTime = Float[Array, "B t h w 1"]
+Times = Float[Array, "B *times"]  # of each clip; of each frame `B t`; of each segment of a packed row `B S`
 Known = Bool[Array, "B t h w 1"]
+KnownSites = Bool[Array, "B *sites 1"]
+Cond = Mapping[str, Shaped[Array, "_ ..."]]  # all that conditions a clip (or packed row), by name
 Scalar = Float[Array, ""]
 Key = PRNGKeyArray
 DType = DTypeLike

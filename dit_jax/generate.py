@@ -75,7 +75,7 @@ class Generator:
         noise = jax.random.normal(jax.random.key(seed), (len(prompts), *self._latent_shape))
         known, latents = self._given(task, given, len(prompts))
         draw = self._program.sampler(sampler or build.section(self.config, "sampler"))
-        return as_bytes(self._decode(draw(self.params, noise, ids, known, latents)))
+        return as_bytes(self._decode(draw(self.params, noise, {"text_ids": ids}, known, latents)))
 
     def reconstruct(self, video: Videos) -> Videos:
         """Clips through the autoencoder alone: the ceiling of what can be drawn."""

@@ -22,7 +22,7 @@ from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.streaming import CausalAutoencoder
 from dit_jax.diffusion.guidance import guided
-from dit_jax.diffusion.objective import flow_matching_loss
+from dit_jax.diffusion.objective import draw, flow_matching_loss
 from dit_jax.diffusion.path import Network, as_velocity
 from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
@@ -46,7 +46,7 @@ class Program:
       init: `key -> TrainState`.
       abstract: shapes and shardings of the state.
       steps: `(state, batches, horizon) -> (state, metrics)`, see `make_train_steps`.
-      loss_grid: `(params, latents, text_ids) -> errors`, see `make_loss_grid`.
+      loss_grid: `(params, latents, cond) -> errors`, see `make_loss_grid`.
       params_total: parameters, with the text encoder.
       params_active: those that work on every token: without embeddings and per-clip modulation.
     """
@@ -54,7 +54,7 @@ class Program:
     def __init__(self, config: ConfigDict, encode: Callable[[Video], Latents] | None = None):
         self._objective = build.section(config, "objective")
         self._encode = encode
-        self._null_ids = build.null_ids(config)
+        self._null = {"text_ids": build.null_ids(config)}
         make, optimizer = build.denoiser(config), build.section(config, "optimizer")
         evaluation = build.section(config, "evaluate")
         self._graph, shapes = abstract_module(make)
@@ -64,7 +64,7 @@ class Program:
         self.loss_grid = make_loss_grid(
             lambda params, *inputs: self.velocity(params)(*inputs, None),
             time_bins(evaluation.num_times, self._objective.shift),
-            self._null_ids,
+            self._null,
             evaluation.seed,
         )
         self.params_total = count_parameters(shapes)
@@ -76,20 +76,21 @@ class Program:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a program lives as long as its process
     def sampler(self, config: SamplerConfig) -> Callable[..., Latents]:
-        """A jitted `(params, noise, text_ids, known, given) -> latents`."""
+        """A jitted `(params, noise, cond, known, given) -> latents`."""
 
-        def draw(params, noise, text_ids, known=None, given=None):
-            velocity = guided(self.velocity(params), self._null_ids, config.guidance_scale)
+        def draw_latents(params, noise, cond, known=None, given=None):
+            velocity = guided(self.velocity(params), self._null, config.guidance_scale)
             shift = self._objective.shift
-            return sample(velocity, noise, text_ids, config, shift=shift, known=known, given=given)
+            return sample(velocity, noise, cond, config, shift=shift, known=known, given=given)
 
-        return jax.jit(draw)
+        return jax.jit(draw_latents)
 
     def _loss(self, params: PyTree, batch: dict[str, jax.Array], key: Key) -> tuple[Scalar, Metrics]:
-        x0 = batch["latents"] if "latents" in batch else self._encode(batch["video"])
-        velocity = self.velocity(params)
-        loss = flow_matching_loss(velocity, x0, batch["text_ids"], self._null_ids, key, self._objective)
-        return loss, {}
+        cond = dict(batch)
+        x0 = next((cond.pop(name) for name in ("latents", "tokens") if name in cond), None)
+        x0 = self._encode(cond.pop("video")) if x0 is None else x0
+        draws = draw(key, x0, cond, self._objective)
+        return flow_matching_loss(self.velocity(params), x0, cond, self._null, draws), {}
 
 
 def count_active(backbone: PyTree) -> int:

@@ -99,7 +99,8 @@ def _train(
 
 def evaluate(compiled: Program, params: Any, validation: dict[str, np.ndarray]) -> dict[str, float]:
     """The paired validation loss of `params`, see `summarise_loss_grid`."""
-    errors = compiled.loss_grid(params, validation["latents"], validation["text_ids"])
+    cond = {name: value for name, value in validation.items() if name != "latents"}
+    errors = compiled.loss_grid(params, validation["latents"], cond)
     return summarise_loss_grid(np.asarray(errors))
 
 

@@ -59,7 +59,7 @@ from flax import nnx
 import dit_jax.mesh
 from dit_jax.autoencoder.model import Autoencoder
 from dit_jax.backbone.dit import DiT, DiTConfig
-from dit_jax.diffusion.objective import ObjectiveConfig, flow_matching_loss
+from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
 from dit_jax.denoiser import Denoiser
 from dit_jax.mesh import MeshConfig, make_mesh, place_batch
@@ -80,12 +80,14 @@ batches = {
     "latents": rng.normal(size=(6, 8, 2, 4, 4, 4)).astype(np.float32),
     "text_ids": rng.integers(2, 100, (6, 8, 16)).astype(np.int32),
 }
-null = jax.numpy.ones((1, 16), "int32")
+null = {"text_ids": jax.numpy.ones((1, 16), "int32")}
 
 
 def loss(params, batch, key):
     velocity = as_velocity(merge_module(graph, params), "residual")
-    return flow_matching_loss(velocity, batch["latents"], batch["text_ids"], null, key, ObjectiveConfig()), {}
+    cond = {"text_ids": batch["text_ids"]}
+    draws = draw(key, batch["latents"], cond, ObjectiveConfig())
+    return flow_matching_loss(velocity, batch["latents"], cond, null, draws), {}
 
 
 curves, sharded = {}, {}

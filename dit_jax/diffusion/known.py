@@ -9,32 +9,32 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
-from dit_jax.arrays import Key, Known
+from dit_jax.arrays import Cond, Key, KnownSites, Sites
+from dit_jax.diffusion.sites import coordinates
 
 Mask = Bool[Array, "t h w 1"]
+Axes = Float[Array, "... 3"]  # time, row and column
 
 
-def _frames(keep, shape) -> Mask:
-    t, h, w = shape
-    return jnp.broadcast_to(keep(jnp.arange(t))[:, None, None, None], (t, h, w, 1))
+def _half(frames: Array) -> Array:
+    return jnp.maximum(1, frames // 2)
 
 
-def _centre(shape) -> Mask:
-    t, h, w = shape
-    rows, columns = (jnp.abs(2 * jnp.arange(n) + 1 - n) < (n + 1) // 2 for n in (h, w))
-    return jnp.broadcast_to((rows[:, None] & columns[None])[None, ..., None], (t, h, w, 1))
+def _centre(at: Axes, size: Axes) -> Bool[Array, "..."]:
+    return (jnp.abs(2 * at + 1 - size) < (size + 1) // 2)[..., 1:].all(-1)
 
 
+# name: (where a site lies, the size of its clip) -> whether it is given
 TASKS = {
-    "none": lambda shape: _frames(lambda i: i < 0, shape),
-    "image_to_video": lambda shape: _frames(lambda i: i == 0, shape),
-    "extend_forward": lambda shape: _frames(lambda i: i < max(1, shape[0] // 2), shape),
-    "extend_backward": lambda shape: _frames(lambda i: i >= shape[0] - max(1, shape[0] // 2), shape),
-    "connect": lambda shape: _frames(lambda i: (i == 0) | (i == shape[0] - 1), shape),
-    "slow_motion": lambda shape: _frames(lambda i: i % 2 == 0, shape),
-    "inpaint": lambda shape: ~_centre(shape),
+    "none": lambda at, size: at[..., 0] < 0,
+    "image_to_video": lambda at, size: at[..., 0] == 0,
+    "extend_forward": lambda at, size: at[..., 0] < _half(size[..., 0]),
+    "extend_backward": lambda at, size: at[..., 0] >= size[..., 0] - _half(size[..., 0]),
+    "connect": lambda at, size: (at[..., 0] == 0) | (at[..., 0] == size[..., 0] - 1),
+    "slow_motion": lambda at, size: at[..., 0] % 2 == 0,
+    "inpaint": lambda at, size: ~_centre(at, size),
     "outpaint": _centre,
 }
 
@@ -47,16 +47,19 @@ def task_mask(task: str, shape: tuple[int, int, int]) -> Mask:
     """
     if task not in TASKS:
         raise ValueError(f"task={task!r} is not one of {', '.join(TASKS)}")
-    return TASKS[task](shape)
+    return TASKS[task](*coordinates(jnp.zeros((1, *shape, 1)), {}))[0]
 
 
-def draw_known(
-    key: Key, weights: Mapping[str, float], batch_size: int, shape: tuple[int, int, int]
-) -> Known | None:
-    """Masks of a batch, each clip's task drawn by `weights`; None when nothing is ever given."""
+def draw_known(key: Key, weights: Mapping[str, float], x: Sites, cond: Cond) -> KnownSites | None:
+    """Masks of a batch, each clip's task drawn by `weights`; None when nothing is ever given.
+
+    The clips of a packed row have a task in common.
+    """
     drawn = {task: weight for task, weight in weights.items() if weight > 0}
     if set(drawn) <= {"none"}:
         return None
-    masks = jnp.stack([task_mask(task, shape) for task in drawn])
+    masks = jnp.stack([TASKS[task](*coordinates(x, cond)) for task in drawn])  # tasks B|1 sites 1
+    masks = jnp.broadcast_to(masks, (len(drawn), *x.shape[:-1], 1))
     probability = jnp.asarray(list(drawn.values()), jnp.float32)
-    return masks[jax.random.categorical(key, jnp.log(probability), shape=(batch_size,))]
+    task = jax.random.categorical(key, jnp.log(probability), shape=(x.shape[0],))
+    return jnp.take_along_axis(masks, task.reshape(1, -1, *(1,) * (masks.ndim - 2)), 0)[0]

@@ -20,42 +20,35 @@ for this path).
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from dit_jax.arrays import Known, Latents, TextIds, Time, TokenTime
+from dit_jax.arrays import Cond, KnownSites, Sites, Times
+from dit_jax.diffusion.sites import expand
 
 OUTPUTS = ("residual", "velocity")
 
-# (x_t, t, text_ids, known) -> the network's raw output, or the velocity
-Network = Callable[[Latents, Time, TextIds, Known | None], Latents]
-
-Times = Time | TokenTime | Float[Array, "B 1 1 1 1"]
+# (x_t, t, cond, known) -> the network's raw output, or the velocity
+Network = Callable[[Sites, Times, Cond, KnownSites | None], Sites]
 
 
-def expand(t: Time) -> Float[Array, "B 1 1 1 1"]:
-    """Time of each clip, shaped to broadcast over its latents."""
-    return t[:, None, None, None, None]
-
-
-def add_noise(x0: Latents, eps: Latents, t: Times) -> Latents:
+def add_noise(x0: Sites, eps: Sites, t: Times, cond: Cond) -> Sites:
     """x_t between data `x0` and noise `eps`."""
-    t = expand(t) if t.ndim == 1 else t
+    t = expand(t, x0, cond)
     return (1 - t) * x0 + t * eps
 
 
-def velocity_target(x0: Latents, eps: Latents) -> Latents:
+def velocity_target(x0: Sites, eps: Sites) -> Sites:
     """dx_t/dt, the same all along the path."""
     return eps - x0
 
 
-def x0_from_velocity(x_t: Latents, velocity: Latents, t: Time) -> Latents:
+def x0_from_velocity(x_t: Sites, velocity: Sites, t: Times, cond: Cond) -> Sites:
     """The data that `velocity` at `x_t` points away from."""
-    return x_t - expand(t) * velocity
+    return x_t - expand(t, x_t, cond) * velocity
 
 
-def eps_from_velocity(x_t: Latents, velocity: Latents, t: Time) -> Latents:
+def eps_from_velocity(x_t: Sites, velocity: Sites, t: Times, cond: Cond) -> Sites:
     """The noise that `velocity` at `x_t` points to."""
-    return x_t + (1 - expand(t)) * velocity
+    return x_t + (1 - expand(t, x_t, cond)) * velocity
 
 
 def as_velocity(network: Network, output: str) -> Network:
@@ -69,10 +62,11 @@ def as_velocity(network: Network, output: str) -> Network:
     if output == "velocity":
         return network
 
-    def velocity(x_t, t, text_ids, known=None):
-        time = expand(t) if known is None else jnp.where(known, 0.0, expand(t))
+    def velocity(x_t, t, cond, known=None):
+        time = expand(t, x_t, cond)
+        time = time if known is None else jnp.where(known, 0.0, time)
         variance = jnp.square(1 - time) + jnp.square(time)
-        raw = network(x_t / jnp.sqrt(variance), t, text_ids, known)
+        raw = network(x_t / jnp.sqrt(variance), t, cond, known)
         return (2 * time - 1) / variance * x_t + raw / jnp.sqrt(variance)
 
     return velocity

@@ -10,8 +10,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from dit_jax.arrays import Known, Latents, TextIds
+from dit_jax.arrays import Cond, KnownSites, Sites
 from dit_jax.diffusion.path import Network
+from dit_jax.diffusion.sites import num_clips
 from dit_jax.diffusion.time import shift_time
 
 METHODS = ("euler", "heun")
@@ -43,20 +44,20 @@ class SamplerConfig:
 
 def sample(
     velocity: Network,
-    noise: Latents,
-    text_ids: TextIds,
+    noise: Sites,
+    cond: Cond,
     config: SamplerConfig,
     *,
     shift: float = 1.0,
-    known: Known | None = None,
-    given: Latents | None = None,
-) -> Latents:
-    """Draws latents for the prompts.
+    known: KnownSites | None = None,
+    given: Sites | None = None,
+) -> Sites:
+    """Draws latents under `cond`.
 
     Args:
-      velocity: `(x_t, t, text_ids, known) -> velocity`, guided or not.
+      velocity: `(x_t, t, cond, known) -> velocity`, guided or not.
       noise: standard normal, in the shape of the samples.
-      text_ids: a prompt for each sample.
+      cond: of each sample (or packed row).
       config: the method and its steps (guidance is the velocity's own affair).
       shift: of time, as in training.
       known: what is given.
@@ -66,7 +67,7 @@ def sample(
     keep = (lambda x: x) if known is None else (lambda x: jnp.where(known, given, x))
 
     def slope(x, t):
-        return velocity(x, jnp.full(x.shape[:1], t), text_ids, known)
+        return velocity(x, jnp.full(num_clips(x, cond), t), cond, known)
 
     def euler(x, t, t_next):
         v = slope(x, t)

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dit_jax.arrays import Latents, NullIds, TextIds
+from dit_jax.arrays import Cond, Sites
 
-# (params, x_t, t, text_ids) -> velocity
-VelocityOf = Callable[[PyTree, Latents, Float[Array, " B"], TextIds], Latents]
+# (params, x_t, t, cond) -> velocity
+VelocityOf = Callable[[PyTree, Sites, Float[Array, " B"], Cond], Sites]
 Errors = Float[Array, "texts clips times"]
 
 
@@ -41,24 +41,34 @@ class LossGridConfig:
 
 
 def make_loss_grid(
-    velocity: VelocityOf, times: Float[Array, " times"], null_ids: NullIds, seed: int
-) -> Callable[[PyTree, Latents, TextIds], Errors]:
-    """A jitted `(params, latents, text_ids) -> errors`: the squared error of the velocity, averaged over a
-    clip's latents, with its text and with the null text, for each clip and time."""
+    velocity: VelocityOf, times: Float[Array, " times"], null: Cond, seed: int
+) -> Callable[[PyTree, Sites, Cond], Errors]:
+    """A jitted `(params, x0, cond) -> errors`: the squared error of the velocity, averaged over a clip, with
+    its text and with the null text, for each clip and time.
 
-    def clip_errors(params: PyTree, clip: tuple[Array, Array, Array]) -> Float[Array, "2 times"]:
-        x0, ids, index = clip
+    Args:
+      velocity: of parameters.
+      times: to see each clip at.
+      null: what of `cond` stands for no text.
+      seed: of the noise.
+    """
+
+    def clip_errors(params: PyTree, clip: tuple[Array, Cond, Array]) -> Float[Array, "2 times"]:
+        x0, cond, index = clip
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), (len(times), *x0.shape))
-        t = times[:, None, None, None, None]
+        t = times.reshape(-1, *(1,) * x0.ndim)
         x_t = (1 - t) * x0 + t * noise
         twice = lambda a: jnp.concatenate([a, a])  # noqa: E731 - with the text, and without
-        text = jnp.concatenate([jnp.broadcast_to(i, (len(times), ids.size)) for i in (ids[None], null_ids)])
-        predicted = velocity(params, twice(x_t), twice(times), text)
-        error = jnp.square(predicted - twice(noise - x0)).mean((1, 2, 3, 4))
-        return error.reshape(2, len(times))
+        repeat = lambda a: jnp.broadcast_to(a, (len(times), *a.shape[1:]))  # noqa: E731
+        both = {
+            name: jnp.concatenate([repeat(value[None]), repeat(null.get(name, value[None]))])
+            for name, value in cond.items()
+        }
+        error = jnp.square(velocity(params, twice(x_t), twice(times), both) - twice(noise - x0))
+        return error.mean(range(1, error.ndim)).reshape(2, len(times))
 
-    def grid(params: PyTree, latents: Latents, text_ids: TextIds) -> Errors:
-        clips = (latents, text_ids, jnp.arange(latents.shape[0]))
+    def grid(params: PyTree, x0: Sites, cond: Cond) -> Errors:
+        clips = (x0, cond, jnp.arange(x0.shape[0]))
         return jax.lax.map(lambda clip: clip_errors(params, clip), clips).swapaxes(0, 1)
 
     return jax.jit(grid)

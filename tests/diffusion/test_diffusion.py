@@ -9,7 +9,7 @@ import pytest
 
 from dit_jax.diffusion.guidance import guided
 from dit_jax.diffusion.known import TASKS, draw_known, task_mask
-from dit_jax.diffusion.objective import ObjectiveConfig, flow_matching_loss
+from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import (
     add_noise,
     as_velocity,
@@ -22,9 +22,13 @@ from dit_jax.diffusion.time import draw_time, shift_time, time_bins
 
 SHAPE = (4, 3, 4, 4, 2)
 RNG = np.random.default_rng(0)
-IDS = jnp.ones((4, 8), jnp.int32)
-NULL = jnp.zeros((1, 8), jnp.int32)
+IDS = {"text_ids": jnp.ones((4, 8), jnp.int32)}
+NULL = {"text_ids": jnp.zeros((1, 8), jnp.int32)}
 KEY = jax.random.key(0)
+
+
+def loss_of(velocity, x0, cond, config):
+    return flow_matching_loss(velocity, x0, cond, NULL, draw(KEY, x0, cond, config))
 
 
 def normal(shape=SHAPE):
@@ -33,16 +37,16 @@ def normal(shape=SHAPE):
 
 def test_conversions_round_trip():
     x0, eps, t = normal(), normal(), jnp.asarray([0.0, 0.3, 0.7, 1.0])
-    x_t, velocity = add_noise(x0, eps, t), velocity_target(x0, eps)
-    np.testing.assert_allclose(x0_from_velocity(x_t, velocity, t), x0, atol=1e-5)
-    np.testing.assert_allclose(eps_from_velocity(x_t, velocity, t), eps, atol=1e-5)
+    x_t, velocity = add_noise(x0, eps, t, IDS), velocity_target(x0, eps)
+    np.testing.assert_allclose(x0_from_velocity(x_t, velocity, t, IDS), x0, atol=1e-5)
+    np.testing.assert_allclose(eps_from_velocity(x_t, velocity, t, IDS), eps, atol=1e-5)
     np.testing.assert_allclose(x_t[0], x0[0])
     np.testing.assert_allclose(x_t[3], eps[3])
 
 
 def test_velocity_is_the_derivative_of_the_path():
     x0, eps, t = normal(), normal(), jnp.full((4,), 0.4)
-    _, slope = jax.jvp(lambda t: add_noise(x0, eps, t), (t,), (jnp.ones(4),))
+    _, slope = jax.jvp(lambda t: add_noise(x0, eps, t, IDS), (t,), (jnp.ones(4),))
     np.testing.assert_allclose(slope, velocity_target(x0, eps), atol=1e-5)
 
 
@@ -51,7 +55,7 @@ def test_residual_output_has_unit_input_and_target(t):
     """For unit data: what the network sees, and what it must say, have variance one at every t."""
     shape = (64, 4, 8, 8, 4)
     x0, eps, time = normal(shape), normal(shape), jnp.full((64,), t)
-    x_t = add_noise(x0, eps, time)
+    x_t = add_noise(x0, eps, time, IDS)
     seen = []
     skip = as_velocity(lambda x, *_: (seen.append(x), jnp.zeros_like(x))[1], "residual")(x_t, time, IDS)
     variance = (1 - t) ** 2 + t**2
@@ -83,16 +87,16 @@ def test_shift_moves_time_towards_noise_and_back():
 def test_loss_of_the_truth_is_zero_and_of_zero_is_two():
     """For unit data and noise, the velocity has variance two."""
     shape = (32, 3, 8, 8, 4)
-    x0, ids = normal(shape), jnp.ones((32, 8), jnp.int32)
+    x0, ids = normal(shape), {"text_ids": jnp.ones((32, 8), jnp.int32)}
     config = ObjectiveConfig()
-    zero = flow_matching_loss(lambda x, *_: 0 * x, x0, ids, NULL, KEY, config)
+    zero = loss_of(lambda x, *_: 0 * x, x0, ids, config)
     assert float(zero) == pytest.approx(2, rel=0.05)
 
     def truth(x_t, t, ids, known):  # eps = (x_t - (1 - t) x0) / t
         t = t[:, None, None, None, None]
         return (x_t - (1 - t) * x0) / t - x0
 
-    assert float(flow_matching_loss(truth, x0, ids, NULL, KEY, config)) < 1e-6
+    assert float(loss_of(truth, x0, ids, config)) < 1e-6
 
 
 @pytest.mark.parametrize(("dropout", "expected"), [(0.0, 0.0), (0.5, 0.5)])
@@ -100,12 +104,12 @@ def test_captions_are_dropped_at_their_rate(dropout, expected):
     seen = []
 
     def velocity(x_t, t, ids, known):
-        seen.append(ids)
+        seen.append(ids["text_ids"])
         return x_t
 
-    ids = jnp.ones((400, 8), jnp.int32)
+    ids = {"text_ids": jnp.ones((400, 8), jnp.int32)}
     config = ObjectiveConfig(caption_dropout=dropout)
-    flow_matching_loss(velocity, normal((400, 1, 1, 1, 1)), ids, NULL, KEY, config)
+    loss_of(velocity, normal((400, 1, 1, 1, 1)), ids, config)
     assert float((seen[0] == 0).all(1).mean()) == pytest.approx(expected, abs=0.08)
 
 
@@ -117,7 +121,7 @@ def test_known_latents_enter_clean_and_leave_the_loss():
         return jnp.where(known, 1e6, x_t)
 
     config = ObjectiveConfig(known={"image_to_video": 1.0})
-    loss = flow_matching_loss(velocity, x0, IDS, NULL, KEY, config)
+    loss = loss_of(velocity, x0, IDS, config)
     x_t, known = seen[0]
     np.testing.assert_array_equal(jnp.where(known, x_t, 0), jnp.where(known, x0, 0))
     assert float(loss) < 100
@@ -134,13 +138,13 @@ def test_masks_keep_something_open(task):
 
 
 def test_tasks_are_drawn_by_weight():
-    masks = draw_known(KEY, {"none": 3.0, "image_to_video": 1.0}, 2000, (2, 1, 1))
+    masks = draw_known(KEY, {"none": 3.0, "image_to_video": 1.0}, jnp.zeros((2000, 2, 1, 1, 3)), {})
     assert float(masks[:, 0].mean()) == pytest.approx(0.25, abs=0.04)
-    assert draw_known(KEY, {"none": 1.0}, 4, (2, 1, 1)) is None
+    assert draw_known(KEY, {"none": 1.0}, jnp.zeros((4, 2, 1, 1, 3)), {}) is None
 
 
 def test_guidance_is_an_extrapolation_and_one_is_none():
-    velocity = lambda x, t, ids, known: x + ids[:, :1, None, None, None]  # noqa: E731
+    velocity = lambda x, t, ids, known: x + ids["text_ids"][:, :1, None, None, None]  # noqa: E731
     x, t = normal(), jnp.full((4,), 0.5)
     np.testing.assert_allclose(guided(velocity, NULL, 3.0)(x, t, IDS), x + 3, rtol=1e-5)
     assert guided(velocity, NULL, 1.0) is velocity
