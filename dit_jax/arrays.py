@@ -32,6 +32,7 @@ TextTokens = Float[Array, "B M E"]
 TextMask = Bool[Array, "B M"]
 Time = Float[Array, " B"]  # 0 is data, 1 is noise
 Times = Float[Array, "B *times"]  # of each clip; of each frame `B t`; of each segment of a packed row `B S`
+PerClip = Bool[Array, "B *times"]  # of clips, or of the segments of packed rows
 Known = Bool[Array, "B t h w 1"]
 KnownSites = Bool[Array, "B *sites 1"]
 Cond = Mapping[str, Shaped[Array, "_ ..."]]  # all that conditions a clip (or packed row), by name

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
 
-from dit_jax.arrays import Cond, Key, KnownSites, Scalar, Sites, Times
+from dit_jax.arrays import Cond, Key, KnownSites, PerClip, Scalar, Sites, Times
 from dit_jax.diffusion.known import TASKS, draw_known
 from dit_jax.diffusion.path import OUTPUTS, Network, add_noise, velocity_target
 from dit_jax.diffusion.sites import is_packed, num_clips, valid, without_text
@@ -64,7 +63,7 @@ class Draws:
 
     t: Times
     eps: Sites
-    drop: Bool[Array, "B *clips"]
+    drop: PerClip
     known: KnownSites | None
 
 

@@ -9,7 +9,7 @@ A packed row says what is whose in its `cond`: `segment_ids` [B, N] (1 to S, 0 w
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dit_jax.arrays import Cond, Sites, Times
+from dit_jax.arrays import Cond, PerClip, Sites, Times
 
 
 def is_packed(cond: Cond) -> bool:
@@ -49,7 +49,7 @@ def coordinates(x: Sites, cond: Cond) -> tuple[Float[Array, "... 3"], Float[Arra
     return place[:, :, None], size[:, :, None]
 
 
-def without_text(cond: Cond, null: Cond, drop: Bool[Array, "B *clips"]) -> Cond:
+def without_text(cond: Cond, null: Cond, drop: PerClip) -> Cond:
     """`cond` with the null text where `drop`: what `null` has a name for is replaced by it."""
 
     def replace(name: str, value: Array) -> Array:
