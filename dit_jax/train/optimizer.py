@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW without its learning rate, and the schedules that give it.
+"""Optimizers that are given their learning rate at every step, and the schedules that give it.
 
 The schedule reads the horizon and the peak as traced values, so that one compiled step serves every
-budget, learning rate and seed of a sweep.
+budget, learning rate and seed of a sweep. The algorithms are Optax's; ours is which parameter gets which.
 """
 
 import dataclasses
@@ -15,28 +15,47 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
+from dit_jax.train.transfer import ParameterScale
+
+OPTIMIZERS = ("adamw", "adafactor", "muon", "schedule_free")
 SCHEDULES = ("cosine", "constant", "wsd")
+MUON_RMS = 0.2  # of an update's entries; Adam's are about as large
 
 Steps = Int[Array, "*steps"]
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2), clipped.
+    """An optimizer, with clipping and decoupled weight decay.
+
+    - `adamw`: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
+    - `adafactor`: the second moment by rows and columns (Shazeer and Stern 2018, arXiv 1804.04235, algorithm
+      4), with momentum and without the scale of the parameter, as Zhai et al. 2021, arXiv 2106.04560, section
+      3.4, have it: kernels that begin at zero would not move.
+    - `muon`: orthogonal updates of the hidden matrices (Jordan et al. 2024), of the size of Adam's (Liu et al.
+      2025, arXiv 2502.16982, eq. 4), so that a learning rate means the same; Adam for all else.
+    - `schedule_free`: AdamW whose average takes the place of momentum, schedule and moving average (Defazio et
+      al. 2024, arXiv 2405.15682, algorithm 1).
 
     Attributes:
+      name: one of these.
       lr: peak learning rate.
       warmup_steps: of linear growth from zero.
       schedule: after it, `cosine` to zero at the horizon, `constant`, or `wsd` (constant, then linear to
         zero over the last fifth: Hu et al. 2024, MiniCPM, arXiv 2404.06395, section 4.2).
-      b1: decay of the first moment.
-      b2: decay of the second moment.
+      b1: decay of the first moment; of `schedule_free`, the average's share in where gradients are taken.
+      b2: decay of the second moment; `adafactor` has its own.
       eps: added to the root of the second moment.
-      weight_decay: times the learning rate; matrices only.
+      weight_decay: times the learning rate; matrices only. It is not scaled with the width, so that its
+        time scale in steps, 1 / (lr weight_decay), is every model's (Wang and Aitchison 2024, arXiv
+        2405.13698; Wortsman et al. 2023, arXiv 2309.14322, section 3.2.2).
       clip_norm: largest norm of the gradient of all parameters.
       ema_gamma: exponent of the moving average (see `ema_decay`).
+      base_width: width of the model that `lr` was tuned on (see `transfer`); 0: `lr` holds as it is.
+      base_depth: depth of that model; 0: `lr` holds at every depth.
     """
 
+    name: str = "adamw"
     lr: float = 1e-3
     warmup_steps: int = 100
     schedule: str = "cosine"
@@ -46,8 +65,12 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     ema_gamma: float = 9.0
+    base_width: int = 0
+    base_depth: int = 0
 
     def __post_init__(self):
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f"name={self.name!r} is not one of {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule={self.schedule!r} is not one of {', '.join(SCHEDULES)}")
         if self.lr <= 0 or self.clip_norm <= 0 or self.warmup_steps < 0:
@@ -55,6 +78,20 @@ class OptimizerConfig:
                 f"lr={self.lr} and clip_norm={self.clip_norm} must be positive, "
                 f"warmup_steps={self.warmup_steps} not negative"
             )
+        if self.base_width < 0 or self.base_depth < 0:
+            raise ValueError(
+                f"base_width={self.base_width} and base_depth={self.base_depth} must not be negative (0: none)"
+            )
+        if self.name == "schedule_free" and (self.schedule != "constant" or not 0 < self.b1 < 1):
+            raise ValueError(
+                f"name='schedule_free' with schedule={self.schedule!r} and b1={self.b1}: it has no decay of its "
+                "own and divides by b1; set schedule='constant' and b1 between 0 and 1"
+            )
+
+    @property
+    def needs_scales(self) -> bool:
+        """Whether `make_optimizer` must be told what each parameter is."""
+        return bool(self.base_width or self.base_depth or self.name == "muon")
 
 
 @jax.tree_util.register_dataclass
@@ -82,32 +119,126 @@ def learning_rate(step: Steps, horizon: Horizon, schedule: str) -> Float[Array, 
     return horizon.lr * warm * decay
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The update direction, at learning rate one and not yet negated."""
-    return optax.chain(
+def make_optimizer(
+    config: OptimizerConfig, scales: PyTree[ParameterScale] | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """Its `update` takes the learning rate as `lr`, which may be traced.
+
+    Args:
+      config: of the optimizer.
+      scales: of the parameters, from `parameter_scales`.
+
+    Raises:
+      ValueError: the config needs the scales, and they are not known.
+    """
+    if config.needs_scales and scales is None:
+        raise ValueError(
+            f"name={config.name!r}, base_width={config.base_width}, base_depth={config.base_depth}: how these "
+            "parameters grow with the model is not known; set name='adamw', base_width=0 and base_depth=0 here"
+        )
+    chain = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(config.b1, config.b2, config.eps),
+        DIRECTIONS[config.name](config, scales),
+        _scale_each(config, scales),
         optax.add_decayed_weights(config.weight_decay, mask=_matrices),
+        _descend(),
+    )
+    return _schedule_free(chain, config.b1) if config.name == "schedule_free" else chain
+
+
+def averaged(opt_state: PyTree, params: PyTree, ema: PyTree) -> PyTree:
+    """What is evaluated: the average that the optimizer itself keeps, if it does, and `ema` if not."""
+    if isinstance(opt_state, dict):  # by branch
+        return {name: averaged(opt_state[name], params[name], ema[name]) for name in opt_state}
+    if isinstance(opt_state, optax.contrib.ScheduleFreeState):
+        return optax.contrib.schedule_free_eval_params(opt_state, params)
+    return ema
+
+
+def _adam(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformation:
+    return optax.scale_by_adam(config.b1, config.b2, config.eps)
+
+
+def _adafactor(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformation:
+    descent = optax.adafactor(multiply_by_parameter_scale=False, momentum=config.b1)
+    return optax.chain(descent, optax.scale(-1))
+
+
+def _muon(config: OptimizerConfig, scales: PyTree) -> optax.GradientTransformation:
+    """Stacked blocks are matrices of their own; the taps of a convolution are inputs."""
+    axes = jax.tree.map(_matrix_axes, scales)
+    adam = dict(adam_b1=config.b1, adam_b2=config.b2, eps=config.eps)
+    descent = optax.contrib.muon(1.0, muon_weight_dimension_numbers=axes, consistent_rms=MUON_RMS, **adam)
+    return optax.chain(descent, optax.scale(-1))
+
+
+def _rms(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformation:
+    """Adam without momentum, in whose place the average is."""
+    return optax.scale_by_rms(config.b2, config.eps, eps_in_sqrt=False, bias_correction=True)
+
+
+DIRECTIONS = dict(zip(OPTIMIZERS, (_adam, _adafactor, _muon, _rms), strict=True))
+
+
+def _matrix_axes(scale: ParameterScale) -> optax.contrib.MuonDimensionNumbers | None:
+    if scale.kind != "hidden":
+        return None
+    return optax.contrib.MuonDimensionNumbers(tuple(range(scale.num_stacked, scale.num_axes - 1)), -1)
+
+
+def _scale_each(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformation:
+    """Every parameter's own factor of the learning rate."""
+
+    def factor(scale: ParameterScale) -> float:
+        return scale.lr_orthogonal if config.name == "muon" and scale.kind == "hidden" else scale.lr
+
+    if scales is None:
+        return optax.identity()
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(lambda u, scale: factor(scale) * u, updates, scales)
     )
 
 
-def by_branch(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+def _descend() -> optax.GradientTransformationExtraArgs:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, lr: ArrayLike) -> tuple:
+        return jax.tree.map(lambda u: -lr * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+def _schedule_free(base: optax.GradientTransformation, b1: float) -> optax.GradientTransformationExtraArgs:
+    """Optax's wrapper, made anew at every step around its learning rate."""
+
+    def at(lr: ArrayLike) -> optax.GradientTransformationExtraArgs:
+        return optax.contrib.schedule_free(base, lr, b1)
+
+    def update(grads: PyTree, state: PyTree, params: PyTree = None, *, lr: ArrayLike) -> tuple:
+        return at(lr).update(grads, state, params, lr=lr)
+
+    return optax.GradientTransformationExtraArgs(at(0.0).init, update)
+
+
+def by_branch(
+    optimizers: Mapping[str, optax.GradientTransformationExtraArgs],
+) -> optax.GradientTransformationExtraArgs:
     """An optimizer of its own, with its own clipping, for every top-level branch of the parameters."""
 
     def init(params: PyTree) -> PyTree:
         return {name: optimizer.init(params[name]) for name, optimizer in optimizers.items()}
 
-    def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
-        both = {name: o.update(grads[name], state[name], params[name]) for name, o in optimizers.items()}
+    def update(grads: PyTree, state: PyTree, params: PyTree, *, lr: ArrayLike) -> tuple[PyTree, PyTree]:
+        both = {
+            name: o.update(grads[name], state[name], params[name], lr=lr) for name, o in optimizers.items()
+        }
         return tuple({name: pair[i] for name, pair in both.items()} for i in range(2))
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
-def at_rest(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def at_rest(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Keeps the state of `optimizer`, and moves nothing."""
-    return optax.GradientTransformation(
-        optimizer.init, lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), state)
+    return optax.GradientTransformationExtraArgs(
+        optimizer.init, lambda grads, state, params=None, *, lr: (jax.tree.map(jnp.zeros_like, grads), state)
     )
 
 

@@ -59,12 +59,24 @@ def count_parameters(params: PyTree) -> int:
 
 
 def make_init(
-    make: Callable[[nnx.Rngs], nnx.Module], optimizer: optax.GradientTransformation, mesh: Mesh
+    make: Callable[[nnx.Rngs], nnx.Module],
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    scales: PyTree | None = None,
 ) -> tuple[Callable[[Key], TrainState], TrainState]:
-    """A jitted `key -> TrainState` that places every array where it belongs, and the state's shapes."""
+    """A jitted `key -> TrainState` that places every array where it belongs, and the state's shapes.
+
+    Args:
+      make: the module.
+      optimizer: whose state it has.
+      mesh: where it lies.
+      scales: of the parameters, from `parameter_scales`: they multiply the initial values.
+    """
 
     def init(key: Key) -> TrainState:
         params = split_module(make(nnx.Rngs(params=key)))[1]
+        if scales is not None:
+            params = jax.tree.map(lambda p, scale: scale.init * p, params, scales)
         zero = jnp.zeros((), jnp.int32)
         return TrainState(zero, zero, params, params, optimizer.init(params))
 

@@ -13,6 +13,7 @@ from dit_jax.arrays import Key, Scalar
 from dit_jax.train.optimizer import (
     Horizon,
     OptimizerConfig,
+    averaged,
     by_branch,
     ema_decay,
     learning_rate,
@@ -29,7 +30,8 @@ def make_train_steps(
     loss_fn: LossFn,
     config: OptimizerConfig,
     abstract: TrainState,
-    branches: Mapping[str, optax.GradientTransformation] | None = None,
+    branches: Mapping[str, optax.GradientTransformationExtraArgs] | None = None,
+    scales: PyTree | None = None,
 ) -> Callable:
     """`(state, batches, horizon) -> (state, metrics)`, jitted; the state stays where `abstract` has it.
 
@@ -44,8 +46,9 @@ def make_train_steps(
       abstract: shapes and shardings of the state.
       branches: optimizers of the parameters' top-level branches, each at the schedule's learning rate; the
         metrics then have `grad_norm_NAME` of each as well.
+      scales: of the parameters, from `parameter_scales`, where there are no branches.
     """
-    optimizer = by_branch(branches) if branches else make_optimizer(config)
+    optimizer = by_branch(branches) if branches else make_optimizer(config, scales)
 
     def step(state: TrainState, inputs: tuple[PyTree, Key, Scalar, Scalar]) -> tuple[TrainState, Metrics]:
         batch, key, lr, decay = inputs
@@ -59,10 +62,10 @@ def make_train_steps(
         return state, {"loss": loss, "lr": lr, "grad_norm": grad_norm, **norms, **metrics}
 
     def advance(state: TrainState, grads: PyTree, lr: Scalar, decay: Scalar) -> TrainState:
-        direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = jax.tree.map(lambda p, d: p - lr * d, state.params, direction)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, lr=lr)
+        params = optax.apply_updates(state.params, updates)
         ema = jax.tree.map(lambda e, p: p + decay * (e - p), state.ema, params)
-        return TrainState(state.step, state.skipped, params, ema, opt_state)
+        return TrainState(state.step, state.skipped, params, averaged(opt_state, params, ema), opt_state)
 
     def steps(state: TrainState, batches: PyTree, horizon: Horizon) -> tuple[TrainState, StepMetrics]:
         # What depends on the step alone is computed for the whole chunk at once: inside the loop XLA
