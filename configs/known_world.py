@@ -23,6 +23,7 @@ from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.evaluate.loss_grid import LossGridConfig
 from dit_jax.mesh import MeshConfig
 from dit_jax.text.byte import ByteTextConfig
+from dit_jax.text.frozen import FrozenTextConfig
 from dit_jax.train.loop import LoopConfig
 from dit_jax.train.optimizer import OptimizerConfig
 
@@ -95,7 +96,8 @@ def get_config() -> ConfigDict:
             "autoencoder_loss": asdict(AutoencoderLossConfig()),
             "discriminator": asdict(DiscriminatorConfig()),  # for adversarial stages
             "autoencoder_optimizer": asdict(OptimizerConfig(lr=4e-3, warmup_steps=200)),
-            "text": asdict(ByteTextConfig(max_bytes=96, width=32, num_heads=2)),
+            "text": {"name": "byte", **asdict(ByteTextConfig(max_bytes=96, width=32, num_heads=2))},
+            "frozen_text": asdict(FrozenTextConfig()),  # for text.name=t5 or umt5
             "backbone": {
                 "name": "dit",
                 **asdict(

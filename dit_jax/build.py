@@ -5,14 +5,10 @@
 A config is a `ConfigDict` with one section per component; below this module nothing sees one.
 """
 
-import bisect
-import dataclasses
-import difflib
 import functools
-import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
+from dit_jax import prompts
 from dit_jax.autoencoder.discriminator import DiscriminatorConfig
 from dit_jax.autoencoder.files import load_autoencoder, read_autoencoder_config
 from dit_jax.autoencoder.latents import LatentStats
@@ -36,25 +33,26 @@ from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import ClipSource
 from dit_jax.data.clips_io import ClipsSource
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
-from dit_jax.data.latents_io import LatentsSource
+from dit_jax.data.latents_io import latents_source
 from dit_jax.data.loader import Loader, LoaderConfig
 from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.data.plan import Plan
 from dit_jax.data.recaptions import RecaptionConfig, Recaptioned, read_recaptions
 from dit_jax.data.sources import FolderConfig, FolderSource, TFDSConfig, TFDSSource
 from dit_jax.data.split import Part
-from dit_jax.data.transforms import Cut, ToElement
+from dit_jax.data.transforms import Cut, ToElement, drawn_levels, no_text, padded_text
 from dit_jax.data.vision_endpoint import VisionEndpoint, VisionEndpointConfig
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig
 from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.evaluate.loss_grid import LossGridConfig
 from dit_jax.mesh import MeshConfig
-from dit_jax.text.byte import ByteTextConfig, ByteTextEncoder, byte_text_flops, encode_bytes
+from dit_jax.prompts import ByteText, FrozenText
+from dit_jax.sections import construct, nearest
+from dit_jax.text.byte import ByteTextEncoder, byte_text_flops, encode_bytes
+from dit_jax.text.frozen import FrozenTextConfig
 from dit_jax.train.loop import LoopConfig
 from dit_jax.train.optimizer import OptimizerConfig
-
-T = TypeVar("T")
 
 BACKBONES = {"dit": (DiTConfig, DiT, dit_flops)}  # name: config, module, FLOPs of a clip
 CAPTIONERS = {  # name: maker
@@ -68,6 +66,7 @@ SECTIONS = {
     "discriminator": DiscriminatorConfig,
     "endpoint": VisionEndpointConfig,
     "evaluate": LossGridConfig,
+    "frozen_text": FrozenTextConfig,
     "loader": LoaderConfig,
     "mesh": MeshConfig,
     "objective": ObjectiveConfig,
@@ -75,32 +74,11 @@ SECTIONS = {
     "packing": PackingConfig,
     "recaption": RecaptionConfig,
     "sampler": SamplerConfig,
-    "text": ByteTextConfig,
     "train": LoopConfig,
 }
 EMBEDDED = "known_world"
 TRAINED = "autoencoder.safetensors"  # in the folder of the run or sweep that trains one
 WEIGHTS = pathlib.Path(__file__).parent / "autoencoder" / "weights"
-
-
-def construct(cls: type[T], section: Mapping[str, Any] | ConfigDict, where: str) -> T:
-    """`cls(**section)`, naming the nearest valid key where one is unknown; JSON's lists become tuples.
-
-    Raises:
-      ValueError: an unknown key, or what `cls` itself refuses.
-    """
-    valid = [field.name for field in dataclasses.fields(cls)]
-    values = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
-    for key in values:
-        if key not in valid:
-            raise ValueError(f"config.{where}.{key} is unknown; {nearest(key, valid)}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-
-
-def nearest(name: str, valid: list[str]) -> str:
-    """Advice for a misspelt name."""
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"valid names are {', '.join(sorted(valid))}"
 
 
 def section(config: ConfigDict, name: str) -> Any:
@@ -119,21 +97,22 @@ def backbone_config(config: ConfigDict) -> Any:
 
 def denoiser(config: ConfigDict) -> Callable[[nnx.Rngs], Denoiser]:
     """A maker of the text encoder and backbone."""
-    text, backbone = section(config, "text"), backbone_config(config)
-    if backbone.text_width != text.width:
+    text, backbone, module = prompts.text(config), backbone_config(config), BACKBONES[config.backbone.name][1]
+    if not isinstance(text, ByteText):
+        return lambda rngs: Denoiser(None, module(backbone, rngs=rngs))
+    if backbone.text_width != text.config.width:
         raise ValueError(
-            f"config.backbone.text_width={backbone.text_width} differs from config.text.width={text.width}: "
-            "make them equal"
+            f"config.backbone.text_width={backbone.text_width} differs from config.text.width="
+            f"{text.config.width}: make them equal"
         )
-    module = BACKBONES[config.backbone.name][1]
-    return lambda rngs: Denoiser(ByteTextEncoder(text, rngs=rngs), module(backbone, rngs=rngs))
+    return lambda rngs: Denoiser(ByteTextEncoder(text.config, rngs=rngs), module(backbone, rngs=rngs))
 
 
 def forward_flops(config: ConfigDict, latent_shape: tuple[int, ...]) -> dict[str, int]:
     """FLOPs of one clip's forward pass, by part."""
-    text = section(config, "text")
+    text = prompts.text(config)
     parts = BACKBONES[config.backbone.name][2](backbone_config(config), latent_shape, text.num_tokens)
-    return {**parts, "text_encoder": byte_text_flops(text)}
+    return {**parts, "text_encoder": byte_text_flops(text.config) if isinstance(text, ByteText) else 0}
 
 
 def tokenizer(config: ConfigDict) -> Callable[[str], Int[Array, " L"]]:
@@ -144,6 +123,33 @@ def tokenizer(config: ConfigDict) -> Callable[[str], Int[Array, " L"]]:
 def null_ids(config: ConfigDict) -> Int[Array, "1 L"]:
     """Ids of the null text."""
     return jnp.asarray(tokenizer(config)(""))[None]
+
+
+def null_text(config: ConfigDict, folder: str | pathlib.Path = ".") -> dict[str, np.ndarray]:
+    """What the empty prompt conditions with, by name, of one row: as the latents of `config.data` were stored
+    with it, else as it is encoded now.
+
+    Raises:
+      ValueError: its tokens are not `config.backbone.text_width` wide.
+    """
+    text = prompts.text(config)
+    if isinstance(text, ByteText):
+        return text([""])
+    if config.data.source == "latents":
+        tokens = latents_source(latents_folder(config, folder, "train")).sources[0].null_text
+    else:
+        tokens = text.tokens([""])[0]
+    if tokens.shape[1] != config.backbone.text_width:
+        raise ValueError(
+            f"config.backbone.text_width={config.backbone.text_width} differs from the {tokens.shape[1]} of the "
+            f"{config.text.name}: make them equal"
+        )
+    return {name: array[None] for name, array in padded_text(tokens, text.num_tokens).items()}
+
+
+def encode_prompts(config: ConfigDict) -> Callable[[Sequence[str]], dict[str, np.ndarray]]:
+    """What prompts condition with, by name; an encoder's weights are read when it is first called."""
+    return prompts.text(config)
 
 
 def captioner(config: ConfigDict) -> Captioner:
@@ -216,17 +222,21 @@ def caption_level(config: ConfigDict) -> str:
     return max(weights, key=weights.get)
 
 
+def caption_levels(config: ConfigDict) -> tuple[str, ...]:
+    """The levels of captions that are trained on."""
+    return drawn_levels(config.data.caption_weights.to_dict())
+
+
 def warn_of_cut_captions(config: ConfigDict) -> None:
     """Says how many held-out captions are longer than the text encoder reads."""
-    source, level, room = clip_source(config, "validation"), caption_level(config), config.text.max_bytes - 1
-    texts = [
-        caption_at(source[i].captions, level) for i in range(min(len(source), config.evaluate.num_clips))
-    ]
-    sizes = [len(text.encode(errors="replace")) for text in texts]
-    if cut := sum(size > room for size in sizes):
+    source, level, text = clip_source(config, "validation"), caption_level(config), prompts.text(config)
+    count = min(len(source), config.evaluate.num_clips)
+    excess = [text.excess(caption_at(source[i].captions, level)) for i in range(count)]
+    if cut := sum(map(bool, excess)):
         logging.warning(
-            "%d of %d captions are cut at %d bytes, the longest has %d: raise config.text.max_bytes",
-            *(cut, len(sizes), room, max(sizes)),
+            "%d of %d captions are cut, the longest by %d: raise config.%s",
+            *(cut, count, max(excess)),
+            "text.max_bytes" if isinstance(text, ByteText) else "frozen_text.num_tokens",
         )
 
 
@@ -240,7 +250,8 @@ def loader(
 ) -> Loader:
     """Shuffled batches of a source's elements, for ever; as an autoencoder's `stage` wants them, if given."""
     values = config.loader.to_dict() | {"seed": seed}
-    transform = ToElement(config.data.caption_weights.to_dict(), tokenizer(config))
+    read_text = no_text if stage else prompts.text(config).reader
+    transform = ToElement(config.data.caption_weights.to_dict(), read_text)
     if stage:
         values["batch_size"] = stage.batch_size or config.autoencoder.batch_size
         transform = Cut(transform, stage.num_frames, stage.side)
@@ -268,41 +279,6 @@ def latents_folder(config: ConfigDict, folder: str | pathlib.Path, split: str) -
     folder = pathlib.Path(folder)
     folder = folder / config.data.path if config.data.source == "latents" else folder / "latents"
     return (folder / split).resolve()  # one name for it, however a run's folder leads there
-
-
-@functools.lru_cache(maxsize=4)
-def latents_source(folder: pathlib.Path) -> "Joined":
-    """The latents of a split, all parts of them; read once in this process.
-
-    Raises:
-      ValueError: parts are missing.
-    """
-    parts = sorted(path for path in folder.glob("[0-9]*-of-*") if path.is_dir())
-    expected = int(parts[0].name.split("-of-")[1]) if parts else 1
-    if len(parts) != expected:
-        raise ValueError(f"{folder} has {len(parts)} of {expected} parts of the latents: encode them first")
-    return Joined([LatentsSource(part) for part in parts])
-
-
-class Joined:
-    """Sources one after the other."""
-
-    def __init__(self, sources: Sequence[Any]):
-        self.sources = sources
-        self._starts = list(itertools.accumulate((len(s) for s in sources), initial=0))
-
-    @property
-    def shapes(self) -> Int[np.ndarray, "N 4"]:
-        """Of each element, for sources that know them."""
-        return np.concatenate([source.shapes for source in self.sources])
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    def __getitem__(self, index: int):
-        index = range(len(self))[index]
-        number = bisect.bisect_right(self._starts, index) - 1
-        return self.sources[number][index - self._starts[number]]
 
 
 def autoencoder_config(config: ConfigDict) -> AutoencoderConfig:
@@ -348,6 +324,8 @@ def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[
     if config.data.source == "latents":
         metadata = latents_source(latents_folder(config, folder, "train")).sources[0].metadata
         _check_recaptions(config, metadata)
+        if isinstance(text := prompts.text(config), FrozenText):
+            text.check_stored(metadata, caption_levels(config), config.data.path)
         if metadata["shape"] is None:
             raise ValueError(f"{config.data.path} has latents of several sizes: train on those of one")
         return tuple(metadata["shape"])
@@ -379,7 +357,7 @@ def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
     for name in SECTIONS:
         section(config, name)
     construct(LoaderConfig, config.loader.to_dict() | {"seed": config.seed}, "loader")
-    ToElement(config.data.caption_weights.to_dict(), tokenizer(config))
+    ToElement(config.data.caption_weights.to_dict(), prompts.text(config).reader)
     for stage in autoencoder_stages(config):
         stage_loss(config, stage)
     denoiser(config)

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from dit_jax import build
 from dit_jax.data.captioner import Captioner, CaptionError
 from dit_jax.data.clip import ClipSource
+from dit_jax.data.latents_io import Joined
 from dit_jax.data.recaptions import (
     METADATA,
     VERSION,
@@ -165,13 +166,13 @@ def _original(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _clips(config: ConfigDict) -> build.Joined:
+def _clips(config: ConfigDict) -> Joined:
     """Every clip, of both splits."""
     if build.is_endless(config):
         raise ValueError("config.data.num_clips=0 is endless: give the number of clips to caption")
     if config.data.source == "latents":
         raise ValueError("config.data.source=latents has no frames: recaption the clips that were encoded")
-    return build.Joined([build.clip_source(config, split) for split in ("train", "validation")])
+    return Joined([build.clip_source(config, split) for split in ("train", "validation")])
 
 
 def _metadata(config: ConfigDict, captioner: Captioner, clips_per_shard: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from configs import known_world
 from dit_jax import build
 from dit_jax.data.known_world import KnownWorldConfig
 from dit_jax.data.known_world_tfds import KnownWorldTfdsConfig
+from dit_jax.data.latents_io import Joined
 
 SHAPE = (3, 4, 4, 16)
 
@@ -90,7 +91,7 @@ def test_missing_parts_of_the_latents_are_counted(tmp_path):
 
 
 def test_joined_sources_are_one_after_the_other():
-    joined = build.Joined([[1, 2], [3], [], [4, 5, 6]])
+    joined = Joined([[1, 2], [3], [], [4, 5, 6]])
     assert [joined[i] for i in range(len(joined))] == [1, 2, 3, 4, 5, 6]
     assert joined[-1] == 6
 
@@ -107,4 +108,4 @@ def test_captions_that_are_cut_are_counted(caplog):
     build.warn_of_cut_captions(config(evaluate=dict(num_clips=4)))
     assert caplog.text == ""
     build.warn_of_cut_captions(config(data=dict(level=4), evaluate=dict(num_clips=4)))
-    assert "4 of 4 captions are cut at 95 bytes" in caplog.text
+    assert "4 of 4 captions are cut, the longest by " in caplog.text

@@ -3,7 +3,6 @@
 """How fast data comes: clips to the device, frames from a video, and what of a step is spent waiting."""
 
 import dataclasses
-import functools
 import pathlib
 import tempfile
 import time
@@ -14,7 +13,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from ml_collections import ConfigDict
 
-from dit_jax import build
+from dit_jax import prompts
 from dit_jax.backbone.dit import DiTConfig
 from dit_jax.bench.measure import measured
 from dit_jax.data.clips_io import QUALITY, ClipsSource, encode_clip, shard_name, write_description
@@ -27,7 +26,8 @@ from dit_jax.diffusion.objective import ObjectiveConfig
 from dit_jax.evaluate.loss_grid import LossGridConfig
 from dit_jax.mesh import MeshConfig, place_batch
 from dit_jax.program import program
-from dit_jax.text.byte import ByteTextConfig, encode_bytes
+from dit_jax.prompts import ByteText
+from dit_jax.text.byte import ByteTextConfig
 from dit_jax.train.optimizer import Horizon, OptimizerConfig
 
 CLIP = (16, 64, 64, 3)
@@ -85,7 +85,9 @@ def waiting_share(model: DiTConfig = DIT_S, steps: int = 8, batch_size: int = 8)
     with tempfile.TemporaryDirectory() as folder:
         _write_latents(pathlib.Path(folder, "set"), 256)
         source = LatentsSource(pathlib.Path(folder, "set"))
-        batches = Loader(source, ToElement({"dense": 1.0}, build.tokenizer(config)), LoaderConfig(batch_size))
+        batches = Loader(
+            source, ToElement({"dense": 1.0}, prompts.text(config).reader), LoaderConfig(batch_size)
+        )
         state, horizon = compiled.init(jax.random.key(0)), Horizon(1e-4, 10, 1000, 0)
         waits, seconds = [], []
         for _ in range(steps + 1):
@@ -113,7 +115,7 @@ def _rate(batches: Loader, count: int) -> float:
 
 
 def _to_element() -> ToElement:
-    return ToElement({"dense": 1.0}, functools.partial(encode_bytes, max_bytes=96))
+    return ToElement({"dense": 1.0}, ByteText(TEXT).reader)
 
 
 def _write_clips(folder: pathlib.Path, count: int) -> None:

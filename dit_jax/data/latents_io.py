@@ -2,15 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latents on disk: ArrayRecord shards, their shapes, and a `metadata.json`; all appear or none.
 
-A record is one safetensors blob, so reading it runs no code: `latents` in float16, and the captions and the
-key as JSON bytes. `shapes.npy` holds [t,h,w,c] of each, so that batches are planned without reading them.
+A record is one safetensors blob, so reading it runs no code: `latents` in float16, the captions and the key as
+JSON bytes, and where there are any, the text tokens of a caption of each level, [n,E] in float16 without
+padding. `shapes.npy` holds [t,h,w,c] of each, so that batches are planned without reading them, and
+`null_text.npy` the text tokens of the empty prompt.
 """
 
+import bisect
+import functools
+import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,20 +23,25 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dit_jax.data.quarantine import DamagedClip
 
 VERSION = 2
-METADATA, SHAPES = "metadata.json", "shapes.npy"
-_MEASURED = {"version", "count", "shape", "num_shards", "mean", "std"}
-IN_MEMORY_BYTES = 2**30  # sets up to this size, as float16, are read once and kept
+METADATA, SHAPES, NULL_TEXT = "metadata.json", "shapes.npy", "null_text.npy"
+_MEASURED = {"version", "count", "shape", "num_shards", "num_bytes", "mean", "std"}
+_TEXT = "text."  # before a level's name
+IN_MEMORY_BYTES = 2**30  # sets up to this size are read once and kept
 
 
 def write_latents(
-    path: str | Path, elements: Iterable[Mapping[str, Any]], metadata: Mapping[str, Any], num_shards: int = 1
+    path: str | Path,
+    elements: Iterable[Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    num_shards: int = 1,
+    null_text: Float[np.ndarray, "n E"] | None = None,
 ) -> None:
     """Writes a set of latents for `LatentsSource`, whole or not at all.
 
@@ -41,11 +51,12 @@ def write_latents(
     Args:
       path: the folder to make; it must not exist.
       elements: dicts with `latents` (float [t,h,w,c], of any sizes but one number of channels), `captions`
-        (text by level) and `key`.
+        (text by level) and `key`; and maybe `text`, the tokens [n,E] of captions by level.
       metadata: what to record of where they come from, such as the autoencoder's digest; JSON. The writer
-        adds `version`, `count`, `shape` (null where there are several), `num_shards`, and per channel `mean`
-        and `std` of what it stored.
+        adds `version`, `count`, `shape` (null where there are several), `num_shards`, `num_bytes` of the records,
+        and per channel `mean` and `std` of what it stored.
       num_shards: files; element i is in shard i % num_shards.
+      null_text: tokens of the empty prompt, where elements have `text`.
 
     Raises:
       FileExistsError: if `path` exists.
@@ -65,6 +76,8 @@ def write_latents(
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         measured = _write_shards(partial, elements, num_shards)
+        if null_text is not None:
+            np.save(partial / NULL_TEXT, _half(null_text, "the empty prompt", "text"), allow_pickle=False)
         (partial / METADATA).write_text(json.dumps({**metadata, **measured}, indent=2))
         partial.chmod(0o755)  # mkdtemp's folders are for their owner alone
         os.rename(partial, path)
@@ -76,9 +89,10 @@ def write_latents(
 class LatentsSource:
     """Random access to what `write_latents` wrote, in its order.
 
-    Elements are dicts: `latents` float32 [t,h,w,c], `captions` text by level, `key`. A set of up to
-    `IN_MEMORY_BYTES` is read into memory at once; a larger one is read record by record. A record that is
-    damaged, or lies in a shard that cannot be opened, raises `DamagedClip` when it is asked for.
+    Elements are dicts: `latents` float32 [t,h,w,c], `captions` text by level, `key`, and `text`, by level the
+    float16 tokens [n,E] that were stored. A set of up to `IN_MEMORY_BYTES` is read into memory at once; a
+    larger one is read record by record. A record that is damaged, or lies in a shard that cannot be opened,
+    raises `DamagedClip` when it is asked for.
 
     Attributes:
       metadata: the contents of `metadata.json`.
@@ -94,8 +108,25 @@ class LatentsSource:
         self._num_shards = self.metadata["num_shards"]
         self.shapes = _read_shapes(self._path, self.metadata)
         self._shards = [self._open(shard) for shard in range(self._num_shards)]
-        in_memory = int(self.shapes.prod(axis=1, dtype=np.int64).sum()) * 2 <= IN_MEMORY_BYTES
+        of_latents = int(self.shapes.prod(axis=1, dtype=np.int64).sum()) * 2
+        in_memory = self.metadata.get("num_bytes", of_latents) <= IN_MEMORY_BYTES
         self._elements = [self._or_damage(index) for index in range(len(self))] if in_memory else None
+
+    @property
+    def null_text(self) -> Float[np.ndarray, "n E"]:
+        """Tokens of the empty prompt.
+
+        Raises:
+          ValueError: the set has none, or they are damaged.
+        """
+        try:
+            return np.load(self._path / NULL_TEXT, allow_pickle=False)
+        except FileNotFoundError:
+            raise ValueError(
+                f"{self._path} has no text tokens: encode the clips with a text encoder"
+            ) from None
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{self._path / NULL_TEXT} is damaged ({error}); write the set again") from error
 
     def __len__(self) -> int:
         return self.metadata["count"]
@@ -133,7 +164,8 @@ class LatentsSource:
             shape = tuple(self.shapes[index].tolist())
             if arrays["latents"].shape != shape:
                 raise ValueError(f"{arrays['latents'].shape} where {SHAPES} says {shape}")
-            return {"latents": arrays["latents"], **json.loads(arrays["json"].tobytes())}
+            text = {name[len(_TEXT) :]: arrays[name] for name in arrays if name.startswith(_TEXT)}
+            return {"latents": arrays["latents"], "text": text, **json.loads(arrays["json"].tobytes())}
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             return self._damaged(f"record {index}", error)
 
@@ -142,13 +174,15 @@ class LatentsSource:
 
 
 def _write_shards(folder: Path, elements: Iterable[Mapping[str, Any]], num_shards: int) -> dict[str, Any]:
-    shapes, total, squares = [], 0.0, 0.0
+    shapes, total, squares, num_bytes = [], 0.0, 0.0, 0
     with ExitStack() as stack:
         writers = [_open_writer(stack, folder / _shard(i, num_shards)) for i in range(num_shards)]
         for count, element in enumerate(elements):
             latents = np.asarray(element["latents"], np.float32)
             channels = shapes[0][-1] if shapes else latents.shape[-1]
-            writers[count % num_shards].write(_encode(latents, channels, element))
+            record = _encode(latents, channels, element)
+            writers[count % num_shards].write(record)
+            num_bytes += len(record)
             shapes.append(latents.shape)
             total = total + latents.sum((0, 1, 2), dtype=np.float64)
             squares = squares + np.square(latents, dtype=np.float64).sum((0, 1, 2))
@@ -162,6 +196,7 @@ def _write_shards(folder: Path, elements: Iterable[Mapping[str, Any]], num_shard
         "count": len(shapes),
         "shape": list(shapes[0]) if len(set(shapes)) == 1 else None,
         "num_shards": num_shards,
+        "num_bytes": num_bytes,
         "mean": mean.tolist(),
         "std": np.sqrt(np.maximum(squares / num_cells - mean**2, 0)).tolist(),
     }
@@ -177,14 +212,52 @@ def _encode(latents: np.ndarray, channels: int, element: Mapping[str, Any]) -> b
     key = element["key"]
     if latents.ndim != 4 or latents.shape[-1] != channels:
         raise ValueError(f"{key}: latents are {latents.shape}; give all [t,h,w,c] with {channels} channels")
+    names = json.dumps({"captions": dict(element["captions"]), "key": key}).encode()
+    text = {_TEXT + level: _half(tokens, key, "text") for level, tokens in element.get("text", {}).items()}
+    return save({"latents": _half(latents, key, "latents"), "json": np.frombuffer(names, np.uint8), **text})
+
+
+def _half(array: np.ndarray, key: str, what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
-        half = latents.astype(np.float16)
+        half = np.asarray(array).astype(np.float16)
     if not np.isfinite(half).all():
-        raise ValueError(
-            f"{key}: latents reach {np.abs(latents).max()}, beyond float16; normalise them first"
-        )
-    text = json.dumps({"captions": dict(element["captions"]), "key": key}).encode()
-    return save({"latents": half, "json": np.frombuffer(text, np.uint8)})
+        raise ValueError(f"{key}: {what} reach {np.abs(array).max()}, beyond float16; normalise them first")
+    return half
+
+
+class Joined:
+    """Sources one after the other."""
+
+    def __init__(self, sources: Sequence[Any]):
+        self.sources = sources
+        self._starts = list(itertools.accumulate((len(s) for s in sources), initial=0))
+
+    @property
+    def shapes(self) -> Int[np.ndarray, "N 4"]:
+        """Of each element, for sources that know them."""
+        return np.concatenate([source.shapes for source in self.sources])
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int):
+        index = range(len(self))[index]
+        number = bisect.bisect_right(self._starts, index) - 1
+        return self.sources[number][index - self._starts[number]]
+
+
+@functools.lru_cache(maxsize=4)
+def latents_source(folder: Path) -> Joined:
+    """The latents of a split, all parts of them; read once in this process.
+
+    Raises:
+      ValueError: parts are missing.
+    """
+    parts = sorted(path for path in folder.glob("[0-9]*-of-*") if path.is_dir())
+    expected = int(parts[0].name.split("-of-")[1]) if parts else 1
+    if len(parts) != expected:
+        raise ValueError(f"{folder} has {len(parts)} of {expected} parts of the latents: encode them first")
+    return Joined([LatentsSource(part) for part in parts])
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

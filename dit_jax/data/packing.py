@@ -9,14 +9,16 @@ A batch of B rows of N tokens, with up to S clips (segments) in a row, is a dict
 | `tokens` | [B, N, D] float32 | patches of latents as `backbone.patchify` orders them, D = c * patch volume |
 | `positions` | [B, N, 3] float32 | time, row and column of a patch within its own clip, in cells |
 | `segment_ids` | [B, N] int32 | 1 to S, the segment that a patch is of |
-| `text_ids` | [B, S, L] int32 | row s is the text of segment s + 1 |
+| `text_ids` | [B, S, L] int32 | row s is the text of segment s + 1; or, where text tokens are stored: |
+| `text_tokens` | [B, S, M, E] float32 | the same |
+| `text_mask` | [B, S, M] bool | which of them hold text |
 | `text_segment_ids` | [B, S] int32 | s + 1, or 0 where the row has fewer segments |
 
 with 0 in all of the first three where a row is not full.
 
 The tokens of a segment lie together, segments in rising order, and what is left of the row is at its end. A
 token attends to those of its own number: to patches by `segment_ids`, and to the M text tokens of every slot by
-`repeat(text_segment_ids, M)`, where the text encoder read `text_ids` as B * S texts. A slot without a segment
+`repeat(text_segment_ids, M)`, where a text encoder reads `text_ids` as B * S texts. A slot without a segment
 repeats the row's first text, so that every slot is one that a text encoder can read.
 
 Grain packs what passes by, so a row would depend on the host, the worker and the place where a run was
@@ -60,7 +62,8 @@ class PackingConfig:
 class Packed:
     """The plan of packed rows: a position is a number of rows, and a batch may begin at any.
 
-    Elements have `latents` [t,h,w,c] and `text_ids` [L]; see above for what becomes of them.
+    Elements have `latents` [t,h,w,c], and `text_ids` [L] or `text_tokens` [M,E] and `text_mask` [M]; see above
+    for what becomes of them.
 
     Args:
       grids: (time, rows, columns) of each clip, in patches.
@@ -101,12 +104,13 @@ class Packed:
         grids = [_grid(element["latents"].shape, self._patch) for element in elements]
         numbers = np.arange(1, self._config.max_segments + 1, dtype=np.int32)
         unused = self._config.max_segments - len(elements)
-        texts = [element["text_ids"] for element in elements]
+        slots = [*elements, *elements[:1] * unused]
+        names = [name for name in elements[0] if name != "latents"]
         return {
             "tokens": self._padded(np.concatenate(tokens)),
             "positions": self._padded(np.concatenate([grid_positions(grid) for grid in grids])),
             "segment_ids": self._padded(np.repeat(numbers[: len(tokens)], [len(one) for one in tokens])),
-            "text_ids": np.stack(texts + texts[:1] * unused),
+            **{name: np.stack([element[name] for element in slots]) for name in names},
             "text_segment_ids": np.where(numbers <= len(elements), numbers, 0),
         }
 

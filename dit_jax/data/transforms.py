@@ -7,43 +7,95 @@ from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Float
 
 from dit_jax.data.captions import LEVELS, caption_at
 from dit_jax.data.clip import Clip
 
+ReadText = Callable[[Clip | Mapping[str, Any], str], Mapping[str, np.ndarray]]
+
 
 class ToElement(grain.transforms.RandomMap):
-    """Clip or latents to a dict of arrays: `video` uint8 [T,H,W,3] or `latents` float32 [t,h,w,c], and
-    `text_ids` int32 [L].
+    """Clip or latents to a dict of arrays: `video` uint8 [T,H,W,3] or `latents` float32 [t,h,w,c], and what
+    `read_text` makes of the caption.
 
     The caption's level is drawn with the generator that Grain seeds from (seed, index), so it does not
     depend on the number of hosts, workers or threads.
 
     Args:
       caption_weights: how often each level is drawn, up to a factor; `{"dense": 1.0}` for always dense.
-      tokenize: text to ids [L], of one length for every text; picklable.
+      read_text: of a clip or latents and a level, arrays of one shape for every text; picklable.
 
     Raises:
       ValueError: for an unknown level, a negative weight, or weights that are all zero.
     """
 
-    def __init__(self, caption_weights: Mapping[str, float], tokenize: Callable[[str], np.ndarray]):
-        _check_weights(caption_weights)
-        drawn = {level: weight for level, weight in caption_weights.items() if weight > 0}
-        self._levels = tuple(drawn)
-        self._upper = np.cumsum(list(drawn.values())) / sum(drawn.values())
-        self._tokenize = tokenize
+    def __init__(self, caption_weights: Mapping[str, float], read_text: ReadText):
+        self._levels = drawn_levels(caption_weights)
+        weights = [caption_weights[level] for level in self._levels]
+        self._upper = np.cumsum(weights) / sum(weights)
+        self._read_text = read_text
 
     def random_map(
         self, element: Clip | Mapping[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         is_clip = isinstance(element, Clip)
         arrays = {"video": element.video} if is_clip else {"latents": element["latents"]}
-        text = caption_at(element.captions if is_clip else element["captions"], self._level(rng))
-        return arrays | {"text_ids": np.asarray(self._tokenize(text), np.int32)}
+        return arrays | self._read_text(element, self._level(rng))
 
     def _level(self, rng: np.random.Generator) -> str:
         return self._levels[int(np.searchsorted(self._upper, rng.random(), side="right"))]
+
+
+class Tokenized:
+    """Reads `text_ids`, int32 [L].
+
+    Args:
+      tokenize: text to ids [L], of one length for every text; picklable.
+    """
+
+    def __init__(self, tokenize: Callable[[str], np.ndarray]):
+        self._tokenize = tokenize
+
+    def __call__(self, element: Clip | Mapping[str, Any], level: str) -> dict[str, np.ndarray]:
+        captions = element.captions if isinstance(element, Clip) else element["captions"]
+        return {"text_ids": np.asarray(self._tokenize(caption_at(captions, level)), np.int32)}
+
+
+class Stored:
+    """Reads the text tokens that latents were stored with, see `padded_text`.
+
+    Args:
+      num_tokens: of a prompt, with padding.
+    """
+
+    def __init__(self, num_tokens: int):
+        self._num_tokens = num_tokens
+
+    def __call__(self, element: Mapping[str, Any], level: str) -> dict[str, np.ndarray]:
+        return padded_text(element["text"][level], self._num_tokens)
+
+
+def no_text(element: Clip | Mapping[str, Any], level: str) -> dict[str, np.ndarray]:
+    """Reads nothing, for what is trained without text."""
+    return {}
+
+
+def padded_text(tokens: Float[np.ndarray, "n E"], num_tokens: int) -> dict[str, np.ndarray]:
+    """A prompt's tokens as `text_tokens` float32 [M, E], zero after the last, and `text_mask` [M]."""
+    padded = np.zeros((num_tokens, tokens.shape[1]), np.float32)
+    padded[: len(tokens)] = tokens
+    return {"text_tokens": padded, "text_mask": np.arange(num_tokens) < len(tokens)}
+
+
+def drawn_levels(caption_weights: Mapping[str, float]) -> tuple[str, ...]:
+    """The levels with a weight.
+
+    Raises:
+      ValueError: for an unknown level, a negative weight, or weights that are all zero.
+    """
+    _check_weights(caption_weights)
+    return tuple(level for level, weight in caption_weights.items() if weight > 0)
 
 
 class Cut(grain.transforms.RandomMap):

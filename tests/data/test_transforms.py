@@ -8,7 +8,7 @@ import pytest
 
 from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import Clip
-from dit_jax.data.transforms import ToElement
+from dit_jax.data.transforms import Stored, ToElement, Tokenized, no_text
 
 CAPTIONS = {"tag": "t", "short": "s", "dense": "d"}
 VIDEO = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
@@ -39,7 +39,7 @@ def test_the_nearest_level_serves(has, level, expected):
 
 
 def test_clip_and_latents():
-    transform, rng = ToElement({"dense": 1.0}, codes), np.random.default_rng(0)
+    transform, rng = ToElement({"dense": 1.0}, Tokenized(codes)), np.random.default_rng(0)
     element = transform.random_map(clip(CAPTIONS), rng)
     assert set(element) == {"video", "text_ids"}
     np.testing.assert_array_equal(element["video"], VIDEO)
@@ -52,7 +52,7 @@ def test_clip_and_latents():
 
 
 def test_levels_are_drawn_by_their_weights():
-    transform = ToElement({"tag": 1.0, "short": 0.0, "dense": 3.0}, codes)
+    transform = ToElement({"tag": 1.0, "short": 0.0, "dense": 3.0}, Tokenized(codes))
     rng = np.random.default_rng(0)
     drawn = [chr(transform.random_map(clip(CAPTIONS), rng)["text_ids"][0]) for _ in range(4000)]
     counts = collections.Counter(drawn)
@@ -61,7 +61,9 @@ def test_levels_are_drawn_by_their_weights():
 
 
 def test_the_draw_is_the_generators():
-    transform = pickle.loads(pickle.dumps(ToElement({"tag": 1.0, "short": 1.0, "dense": 1.0}, codes)))
+    transform = pickle.loads(
+        pickle.dumps(ToElement({"tag": 1.0, "short": 1.0, "dense": 1.0}, Tokenized(codes)))
+    )
     draws = [
         [transform.random_map(clip(CAPTIONS), np.random.default_rng(s))["text_ids"][0] for s in range(50)]
         for _ in range(2)
@@ -82,4 +84,20 @@ def test_the_draw_is_the_generators():
 )
 def test_weights_are_checked(weights, message):
     with pytest.raises(ValueError, match=message):
-        ToElement(weights, codes)
+        ToElement(weights, Tokenized(codes))
+
+
+def test_stored_text_is_padded_and_masked():
+    tokens = {"short": np.ones((2, 3), np.float16), "dense": np.full((4, 3), 2, np.float16)}
+    element = {"latents": np.zeros((1, 2, 2, 4), np.float32), "captions": CAPTIONS, "text": tokens}
+    read = ToElement({"short": 1.0}, Stored(4)).random_map(element, np.random.default_rng(0))
+    assert set(read) == {"latents", "text_tokens", "text_mask"}
+    np.testing.assert_array_equal(read["text_tokens"], [[1, 1, 1], [1, 1, 1], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(read["text_mask"], [True, True, False, False])
+    assert read["text_tokens"].dtype == np.float32
+    full = ToElement({"dense": 1.0}, Stored(4)).random_map(element, np.random.default_rng(0))
+    assert full["text_mask"].all()
+
+
+def test_what_is_trained_without_text_reads_none():
+    assert set(ToElement({"dense": 1.0}, no_text).random_map(clip({}), np.random.default_rng(0))) == {"video"}
