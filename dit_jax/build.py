@@ -6,6 +6,7 @@ A config is a `ConfigDict` with one section per component; below this module not
 """
 
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,22 +26,38 @@ from dit_jax.autoencoder.losses import AutoencoderLossConfig
 from dit_jax.autoencoder.model import AutoencoderConfig
 from dit_jax.autoencoder.stages import StageConfig
 from dit_jax.autoencoder.streaming import CausalAutoencoder
-from dit_jax.backbone.dit import DiT, DiTConfig, dit_flops
+from dit_jax.backbone.dit import DiT
+from dit_jax.backbone.dit_config import DiTConfig
+from dit_jax.backbone.dit_flops import dit_flops
 from dit_jax.backbone.patchify import token_grid
-from dit_jax.data.buckets import BucketConfig, bucket_latents
+from dit_jax.build_clips import (
+    caption_level,
+    caption_levels,
+    clip_source,
+    is_endless,
+    known_world,
+    recaptioned,
+)
+from dit_jax.data.buckets import (
+    Assignment,
+    BucketConfig,
+    Fitted,
+    assign,
+    bucket_latents,
+    make_buckets,
+    own_sizes,
+)
 from dit_jax.data.captioner import Captioner, KnownWorldCaptioner
 from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import ClipSource
-from dit_jax.data.clips_io import ClipsSource
-from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
+from dit_jax.data.clips_io import ClipsSource, clip_sizes
 from dit_jax.data.latents_io import latents_source
 from dit_jax.data.loader import Loader, LoaderConfig
 from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.data.plan import Plan
-from dit_jax.data.recaptions import RecaptionConfig, Recaptioned, read_recaptions
-from dit_jax.data.sources import FolderConfig, FolderSource, TFDSConfig, TFDSSource
+from dit_jax.data.recaptions import RecaptionConfig
 from dit_jax.data.split import Part
-from dit_jax.data.transforms import Cut, ToElement, drawn_levels, no_text, padded_text
+from dit_jax.data.transforms import Cut, ToElement, no_text, padded_text
 from dit_jax.data.vision_endpoint import VisionEndpoint, VisionEndpointConfig
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig
@@ -56,7 +73,7 @@ from dit_jax.train.optimizer import OptimizerConfig
 
 BACKBONES = {"dit": (DiTConfig, DiT, dit_flops)}  # name: config, module, FLOPs of a clip
 CAPTIONERS = {  # name: maker
-    "known_world": lambda config: KnownWorldCaptioner(_known_world(config)),
+    "known_world": lambda config: KnownWorldCaptioner(known_world(config)),
     "endpoint": lambda config: VisionEndpoint(section(config, "endpoint")),
 }
 SECTIONS = {
@@ -160,76 +177,55 @@ def captioner(config: ConfigDict) -> Captioner:
     return CAPTIONERS[name](config)
 
 
-def _known_world(config: ConfigDict) -> KnownWorldConfig:
-    """The known world in whose words prompts are, whichever its clips."""
-    data = config.data
-    size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
-    return KnownWorldConfig(level=data.level, fps=data.fps or KnownWorldConfig.fps, **size)
+def encoded_clips(config: ConfigDict, split: str, folder: str | pathlib.Path = ".") -> ClipSource:
+    """The clips that latents are made of: those of `clip_source`, or, where `config.loader.layout` takes clips
+    of several sizes and ingested ones have them, these at the sizes that they train with."""
+    if config.data.source != "clips" or config.loader.layout == "fixed":
+        return clip_source(config, split)
+    clips = ClipsSource(config.data.path)
+    source = Fitted(clips, native_sizes(config, folder))
+    part = Part(source, split == "train", config.evaluate.num_clips, clips.overlap)
+    return recaptioned(config, part)
 
 
-def clip_source(config: ConfigDict, split: str) -> ClipSource:
-    """The clips of the `train` or `validation` split of `config.data`, with its dense captions where it names
-    some (`config.data.recaptions`)."""
-    source, folder = _own_clips(config, split), config.data.get("recaptions")
-    return Recaptioned(source, read_recaptions(folder), folder) if folder else source
+def native_sizes(
+    config: ConfigDict, folder: str | pathlib.Path = ".", unfit: str | None = None
+) -> Assignment:
+    """The size that each ingested clip of `config.data` trains with: its bucket's, or in packed rows its own.
 
+    Args:
+      config: `data`, `loader`, `buckets`, `packing`, and the patch of `backbone` are read.
+      folder: of the run, to which the autoencoder's path may be relative.
+      unfit: in the place of `config.buckets.unfit`.
 
-def _own_clips(config: ConfigDict, split: str) -> ClipSource:
-    """The clips with the captions that they came with.
-
-    The known world's splits are streams of their own. Of each file of a folder, of ingested clips, and of the
-    train split of a TFDS data set, the last are held out.
+    Raises:
+      ValueError: clips fit no bucket, or no row.
     """
-    data, training = config.data, split == "train"
-    size = dict(num_frames=data.num_frames, height=data.height, width=data.width)
-    if data.source == "known_world":
-        num_clips = (data.num_clips or None) if training else config.evaluate.num_clips
-        seed = 2 * data.seed + (not training)
-        return KnownWorld(
-            KnownWorldConfig(level=data.level, fps=data.fps, seed=seed, num_clips=num_clips, **size)
-        )
-    if data.source == "folder":
-        sizes = construct(FolderConfig, {**size, **data.folder, "path": data.path, "fps": data.fps}, "data")
-        files = _folder_source(sizes)
-        return Part(files, training, config.evaluate.num_clips, files.overlap, files.ends)
-    if data.source == "clips":
-        clips = ClipsSource(data.path, tuple(size.values()))
-        return Part(clips, training, config.evaluate.num_clips, clips.overlap)
-    if data.source == "tfds":
-        source = TFDSSource(TFDSConfig(name=data.path, split="train", data_dir=data.tfds_dir, fps=data.fps))
-        shape = source[0].video.shape[:3]
-        if shape != tuple(size.values()):
-            raise ValueError(
-                f"the clips of {data.path} are {shape} (frames, height, width) and config.data asks for "
-                f"{tuple(size.values())}: make them equal"
-            )
-        return Part(source, training, config.evaluate.num_clips, 0)
-    raise ValueError(
-        f"config.data.source={data.source!r} is unknown; "
-        f"{nearest(data.source, ['known_world', 'folder', 'tfds', 'clips', 'latents'])}"
-    )
+    sizes, patch = autoencoder_sizes(config, folder), backbone_config(config).patch
+    compression = (sizes.temporal_compression, *[sizes.spatial_compression] * 2)
+    buckets, clips = section(config, "buckets"), clip_sizes(config.data.path)
+    unfit = unfit or buckets.unfit
+    if config.loader.layout == "packed":
+        return own_sizes(clips, compression, patch, section(config, "packing").row_tokens, unfit)
+    return assign(clips, make_buckets(buckets, compression, patch), unfit)
 
 
-@functools.lru_cache(maxsize=2)
-def _folder_source(config: FolderConfig) -> FolderSource:
-    """Scanned once in this process: a scan decodes every file."""
-    return FolderSource(config)
+def sizes_identity(config: ConfigDict) -> dict[str, Any] | None:
+    """What the sizes of `encoded_clips` depend on beside `config.data`, as JSON; None where they are of one."""
+    if config.data.source != "clips" or config.loader.layout == "fixed":
+        return None
+    name = "packing" if config.loader.layout == "packed" else "buckets"
+    patch = list(backbone_config(config).patch)
+    return {"layout": config.loader.layout, "patch": patch, **json.loads(json.dumps(config[name].to_dict()))}
 
 
-def caption_level(config: ConfigDict) -> str:
-    """The level of captions that is trained on most, and so validated and sampled with."""
-    weights = config.data.caption_weights.to_dict()
-    return max(weights, key=weights.get)
-
-
-def caption_levels(config: ConfigDict) -> tuple[str, ...]:
-    """The levels of captions that are trained on."""
-    return drawn_levels(config.data.caption_weights.to_dict())
-
-
-def warn_of_cut_captions(config: ConfigDict) -> None:
+def warn_of_cut_captions(config: ConfigDict, folder: str | pathlib.Path = ".") -> None:
     """Says how many held-out captions are longer than the text encoder reads."""
-    source, level, text = clip_source(config, "validation"), caption_level(config), prompts.text(config)
+    source, level, text = (
+        encoded_clips(config, "validation", folder),
+        caption_level(config),
+        prompts.text(config),
+    )
     count = min(len(source), config.evaluate.num_clips)
     excess = [text.excess(caption_at(source[i].captions, level)) for i in range(count)]
     if cut := sum(map(bool, excess)):
@@ -240,11 +236,6 @@ def warn_of_cut_captions(config: ConfigDict) -> None:
         )
 
 
-def is_endless(config: ConfigDict) -> bool:
-    """Whether training reads fresh clips for ever, and so encodes them as it goes."""
-    return config.data.source == "known_world" and not config.data.num_clips
-
-
 def loader(
     config: ConfigDict, source: Any, seed: int, stage: StageConfig | None = None, **hosts: int
 ) -> Loader:
@@ -253,7 +244,7 @@ def loader(
     read_text = no_text if stage else prompts.text(config).reader
     transform = ToElement(config.data.caption_weights.to_dict(), read_text)
     if stage:
-        values["batch_size"] = stage.batch_size or config.autoencoder.batch_size
+        values |= dict(batch_size=stage.batch_size or config.autoencoder.batch_size, layout="fixed")
         transform = Cut(transform, stage.num_frames, stage.side)
     settings = construct(LoaderConfig, values, "loader")
     return Loader(source, transform, settings, **hosts, plan=None if stage else plan(config, source))
@@ -315,6 +306,13 @@ def autoencoder_path(config: ConfigDict, folder: str | pathlib.Path = ".") -> pa
     return pathlib.Path(folder) / config.autoencoder.path
 
 
+def autoencoder_sizes(config: ConfigDict, folder: str | pathlib.Path = ".") -> Any:
+    """The config of the autoencoder that is to be trained, or is there."""
+    if config.autoencoder.train:
+        return autoencoder_config(config)
+    return read_autoencoder_config(autoencoder_path(config, folder))
+
+
 def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[int, int, int, int]:
     """(t, h, w, c) of the latents of `config.data`.
 
@@ -329,8 +327,7 @@ def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[
         if metadata["shape"] is None:
             raise ValueError(f"{config.data.path} has latents of several sizes: train on those of one")
         return tuple(metadata["shape"])
-    data, path = config.data, autoencoder_path(config, folder)
-    sizes = autoencoder_config(config) if config.autoencoder.train else read_autoencoder_config(path)
+    data, sizes = config.data, autoencoder_sizes(config, folder)
     return (*sizes.latent_shape((data.num_frames, data.height, data.width)), sizes.latent_channels)
 
 
@@ -357,7 +354,12 @@ def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
     for name in SECTIONS:
         section(config, name)
     construct(LoaderConfig, config.loader.to_dict() | {"seed": config.seed}, "loader")
-    ToElement(config.data.caption_weights.to_dict(), prompts.text(config).reader)
+    if isinstance(prompts.text(config), FrozenText) and is_endless(config):
+        raise ValueError(
+            f"config.data.num_clips=0 makes clips for ever, whose captions no {config.text.name} can read in time: "
+            "give a number of clips, or set config.text.name='byte'"
+        )
+    caption_levels(config)
     for stage in autoencoder_stages(config):
         stage_loss(config, stage)
     denoiser(config)

@@ -2,17 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What batches would hold, from the sizes of clips or latents alone: nothing is read, compiled or trained."""
 
-import json
 import pathlib
 
 import numpy as np
-from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.autoencoder.files import read_autoencoder_config
-from dit_jax.data.buckets import assign, bucket_latents, make_buckets
-from dit_jax.ingest import REPORT
+from dit_jax.data.buckets import bucket_latents
+from dit_jax.data.packing import Packed
 
 Table = list[tuple[str, ...]]  # a heading and rows
 
@@ -20,17 +17,20 @@ Table = list[tuple[str, ...]]  # a heading and rows
 def dry_run(config: ConfigDict, folder: str | pathlib.Path = ".") -> Table:
     """How the clips of `config.data` fall into batches, and which fall into none, with the reason.
 
-    Ingested clips go to buckets of pixels, latents to those of `config.loader.layout`.
+    Ingested clips, which are yet to be encoded, go to buckets of pixels or rows; latents are as they are.
 
     Args:
-      config: of a run; `data`, `loader`, `buckets`, `packing`, and the patch of `backbone` are read.
+      config: of a run; `data`, `loader`, `buckets`, `packing`, `autoencoder`, and the patch of `backbone` are
+        read.
       folder: of the run.
 
     Raises:
       ValueError: clips fit no bucket, or no row.
     """
+    if config.data.source == "clips" and config.loader.layout == "packed":
+        return _packed_clips(config, folder)
     if config.data.source == "clips":
-        return assign(clip_sizes(config.data.path), _buckets(config, folder), "list").table()
+        return build.native_sizes(config, folder, "list").table()
     if config.data.source != "latents":
         shape = build.latent_shape(config, folder)
         num_clips = "endless" if build.is_endless(config) else len(build.clip_source(config, "train"))
@@ -46,26 +46,17 @@ def dry_run(config: ConfigDict, folder: str | pathlib.Path = ".") -> Table:
     return _one_size(config, build.latent_shape(config, folder), len(source))
 
 
-def clip_sizes(folder: str | pathlib.Path) -> Int[np.ndarray, "N 3"]:
-    """Frames, height and width of each clip that was ingested into a folder, in their order.
-
-    Raises:
-      ValueError: the folder has no report of its clips.
-    """
-    path = pathlib.Path(folder) / REPORT
-    if not path.is_file():
-        raise ValueError(f"{folder} has no {REPORT}: run experiments.encode with --config.stage=clips")
-    rows = map(json.loads, path.read_text().splitlines())
-    return np.array([clip["shape"][:3] for row in rows for clip in row["clips"]], np.int32).reshape(-1, 3)
-
-
-def _buckets(config: ConfigDict, folder: str | pathlib.Path) -> tuple:
-    sizes = build.autoencoder_config(config)
-    if not config.autoencoder.train:
-        sizes = read_autoencoder_config(build.autoencoder_path(config, folder))
+def _packed_clips(config: ConfigDict, folder: str | pathlib.Path) -> Table:
+    found = build.native_sizes(config, folder, "list")
+    (pt, ph, pw), sizes = build.backbone_config(config).patch, build.autoencoder_sizes(config, folder)
     space = sizes.spatial_compression
-    compression = (sizes.temporal_compression, space, space)
-    return make_buckets(build.section(config, "buckets"), compression, build.backbone_config(config).patch)
+    pixels = np.array([found.buckets[k].size for k in found.bucket_of if k >= 0], np.int64).reshape(-1, 3)
+    frames = (pixels[:, :1] - 1) // sizes.temporal_compression + 1
+    grids = np.concatenate([frames // pt, pixels[:, 1:2] // (space * ph), pixels[:, 2:] // (space * pw)], 1)
+    patch, rows = (pt, ph, pw), build.section(config, "packing")
+    heading, row = Packed(grids, patch, rows, config.loader.batch_size).table()
+    blank = ("",) * (len(heading) - 2)
+    return [heading, row, *((f"left out: {reason}", str(n), *blank) for reason, n in found.unfit)]
 
 
 def _one_size(config: ConfigDict, shape: tuple[int, ...], num_clips: int | str) -> Table:

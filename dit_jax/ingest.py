@@ -24,7 +24,7 @@ from rich.console import Console
 
 from dit_jax.data import extract
 from dit_jax.data.bounded import Bounded, BoundedConfig, BoundedError
-from dit_jax.data.clips_io import SUMMARY, encode_clip, shard_name, write_description
+from dit_jax.data.clips_io import REPORT, SUMMARY, encode_clip, shard_name, write_description
 from dit_jax.data.manifest import MANIFESTS, Entry, list_videos, listing_digest
 from dit_jax.data.sources import TFDSConfig, TFDSSource
 from dit_jax.data.video_header import VideoError
@@ -37,7 +37,6 @@ from dit_jax.sweep.lock import FolderLock
 
 VERSION = 1
 CLAIM = "ingest.json"
-REPORT = "report.jsonl"
 FILES_PER_SHARD = 8
 MAX_SHARDS = 1024
 _MAY_CHANGE = ("num_workers",)  # without changing the result

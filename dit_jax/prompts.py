@@ -130,7 +130,10 @@ class FrozenText:
     @functools.cached_property
     def _tokenizer(self) -> SentencePieceTokenizer:
         self._check_named()
-        return SentencePieceTokenizer(self.config.tokenizer, self.num_tokens)
+        try:
+            return SentencePieceTokenizer(self.config.tokenizer, self.num_tokens)
+        except ImportError as error:  # which is the user's to mend
+            raise ValueError(str(error)) from error
 
     @property
     def _model(self) -> T5Encoder:

@@ -172,7 +172,7 @@ def _clips(config: ConfigDict) -> Joined:
         raise ValueError("config.data.num_clips=0 is endless: give the number of clips to caption")
     if config.data.source == "latents":
         raise ValueError("config.data.source=latents has no frames: recaption the clips that were encoded")
-    return Joined([build.clip_source(config, split) for split in ("train", "validation")])
+    return Joined([build.encoded_clips(config, split) for split in ("train", "validation")])
 
 
 def _metadata(config: ConfigDict, captioner: Captioner, clips_per_shard: int) -> dict[str, Any]:

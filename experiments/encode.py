@@ -16,16 +16,14 @@ from absl import flags
 from rich.console import Console
 
 from dit_jax import build
-from dit_jax.encode import encode_part, num_parts
+from dit_jax.encode import encode_watched
 from dit_jax.ingest import Ingest, IngestConfig, run_watched
-from dit_jax.sweep.display import Display
-from dit_jax.sweep.engine import Task
 from experiments.cli import define_config, run
 
 CONFIG = define_config("known_world.py")
 WORKDIR = flags.DEFINE_string("workdir", "runs/latents", "folder; the latents or clips go to one in it")
-PROCESS = flags.DEFINE_integer("process", 0, "of stage=clips: which process this is, from 0")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "of stage=clips: how many share the work")
+PROCESS = flags.DEFINE_integer("process", 0, "which process this is, from 0")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "how many share the work, on any hosts")
 
 
 def main() -> None:
@@ -42,16 +40,7 @@ def clips(folder: pathlib.Path) -> None:
 
 
 def latents(folder: pathlib.Path) -> None:
-    config = CONFIG.value
-    if build.is_endless(config):
-        raise ValueError("config.data.num_clips=0 is endless: give the number of clips to encode")
-    build.latent_shape(config, folder)
-    parts = [(split, i) for split in ("train", "validation") for i in range(num_parts(config, split))]
-    tasks = [Task(f"{split} {part}", "", {}) for split, part in parts]
-    with Display("latents", tasks) as display:
-        for task, (split, part) in zip(tasks, parts):
-            encode_part(config, folder, split, part)
-            display.update(task, {"event": "done"})
+    encode_watched(CONFIG.value, folder, PROCESS.value, NUM_PROCESSES.value)
     Console().print(f"written: {folder / 'latents'}", soft_wrap=True)
 
 

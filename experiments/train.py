@@ -39,7 +39,7 @@ def main() -> int:
         return 0
     build.check(config, build.latent_shape(config, folder))
     if config.data.source != "latents":
-        build.warn_of_cut_captions(config)
+        build.warn_of_cut_captions(config, folder)
     with FolderLock(folder):
         if config.autoencoder.train and not build.autoencoder_path(config, folder).exists():
             steps = config.autoencoder.steps

@@ -8,6 +8,7 @@ from dit_jax import build
 from dit_jax.data.known_world import KnownWorldConfig
 from dit_jax.data.known_world_tfds import KnownWorldTfdsConfig
 from dit_jax.data.latents_io import Joined
+from dit_jax.data.split import Part
 
 SHAPE = (3, 4, 4, 16)
 
@@ -55,7 +56,7 @@ def test_held_out_windows_share_no_frame_with_training():
         pass
 
     source = Numbers(range(100))
-    train, validation = (build.Part(source, part, 10, 3) for part in (True, False))
+    train, validation = (Part(source, part, 10, 3) for part in (True, False))
     assert [train[i] for i in range(len(train))] == list(range(87))
     assert [validation[i] for i in range(len(validation))] == list(range(90, 100))
     with pytest.raises(IndexError):
@@ -64,7 +65,7 @@ def test_held_out_windows_share_no_frame_with_training():
 
 def test_too_few_clips_to_hold_any_out():
     with pytest.raises(ValueError, match="7 clips are too few"):
-        build.Part(list(range(7)), True, 10, 0)
+        Part(list(range(7)), True, 10, 0)
 
 
 def test_a_tfds_data_set_is_read(tmp_path):

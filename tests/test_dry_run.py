@@ -8,8 +8,9 @@ import pytest
 
 from configs import known_world
 from dit_jax import build
+from dit_jax.data.clips_io import clip_sizes
 from dit_jax.data.latents_io import write_latents
-from dit_jax.dry_run import clip_sizes, dry_run
+from dit_jax.dry_run import dry_run
 
 SHAPES = [(1, 4, 8, 16), (3, 4, 4, 16), (3, 4, 4, 16), (5, 8, 8, 16)] * 6
 
@@ -95,6 +96,11 @@ def test_buckets_of_ingested_clips(config, tmp_path):
         ("33x384x688", "1"),
         ("left out: 9 frames, too short", "1"),
     ]
+    config.loader.layout, config.packing.row_tokens = "packed", 9000
+    heading, row, *left_out = dry_run(config)
+    found = dict(zip(heading, row))
+    assert (found["clips"], found["rows"]) == ("2", "2")  # of 7950 and 4770 tokens
+    assert [row[:2] for row in left_out] == [("left out: 14310 tokens, more than 9000", "1")]
     with pytest.raises(ValueError, match=r"has no report\.jsonl"):
         clip_sizes(tmp_path / "none")
 

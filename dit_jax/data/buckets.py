@@ -83,24 +83,32 @@ class Bucket:
 
 
 class Fitted:
-    """Clips at the sizes of their buckets: the first frames, covered and cropped to the centre.
+    """The clips that are in a bucket, at its size: the first frames, covered and cropped to the centre.
 
     Args:
-      source: clips, each at its own size; those that are in no bucket keep it.
-      assignment: from `assign`, of this source.
+      source: clips, each at its own size.
+      assignment: from `assign` or `own_sizes`, of this source.
+
+    Raises:
+      ValueError: the assignment is of another number of clips.
     """
 
     def __init__(self, source: ClipSource, assignment: "Assignment"):
-        self._source = source
-        sizes = [*(bucket.size for bucket in assignment.buckets), None]
-        self._sizes = [sizes[number] for number in assignment.bucket_of]
+        if len(source) != len(assignment.bucket_of):
+            raise ValueError(
+                f"the report is of {len(assignment.bucket_of)} clips and there are {len(source)}: ingest again"
+            )
+        self._source, self._assignment = source, assignment
+        self._kept = np.flatnonzero(assignment.bucket_of >= 0)
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._kept)
 
     def __getitem__(self, index: int) -> Clip:
-        clip, size = self._source[index], self._sizes[index]
-        return dataclasses.replace(clip, video=fitted(clip.video, size, clip.key)) if size else clip
+        number = int(self._kept[range(len(self))[index]])
+        clip = self._source[number]
+        size = self._assignment.buckets[self._assignment.bucket_of[number]].size
+        return dataclasses.replace(clip, video=fitted(clip.video, size, clip.key))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +187,43 @@ def assign(sizes: Int[np.ndarray, "N 3"], buckets: Sequence[Bucket], unfit: str 
     bucket_of = np.array([-1 if isinstance(f, str) else f for f in found], np.int32)[which]
     reasons = collections.Counter(found[kind] for kind in which[bucket_of < 0])
     return _checked(Assignment(tuple(buckets), bucket_of, tuple(reasons.items())), unfit)
+
+
+def own_sizes(
+    sizes: Int[np.ndarray, "N 3"],
+    compression: tuple[int, int, int],
+    patch: tuple[int, int, int],
+    most_tokens: int,
+    unfit: str = "error",
+) -> Assignment:
+    """A bucket for each size of clip, cut to a whole number of tokens: for rows that clips of any size share.
+
+    Args:
+      sizes: frames, height and width of each clip.
+      compression, patch: see `make_buckets`.
+      most_tokens: that a clip may have.
+      unfit: see `BucketConfig`.
+
+    Raises:
+      ValueError: clips have no whole token or too many, and `unfit` is `error`.
+    """
+    cell = np.multiply(compression, patch)
+    latent_frames = (sizes[:, 0] - 1) // compression[0] + 1
+    frames = (latent_frames // patch[0] * patch[0] - 1) * compression[0] + 1
+    cut = np.stack([frames, *(sizes[:, 1:] // cell[1:] * cell[1:]).T], axis=1)
+    distinct, bucket_of = np.unique(cut, axis=0, return_inverse=True)
+    buckets = []
+    for size in map(tuple, distinct.tolist()):
+        tokens = _tokens(size, compression, patch) if min(size) > 0 else 0
+        buckets.append(Bucket(size, 0, tokens, int(0 < tokens <= most_tokens)))
+    counts = np.bincount(bucket_of, minlength=len(buckets)).tolist()
+    reason = lambda b: f"{b.tokens} tokens, more than {most_tokens}" if b.tokens else "smaller than a token"  # noqa: E731
+    unfitting = collections.Counter()
+    for bucket, count in zip(buckets, counts):
+        if not bucket.batch_size:
+            unfitting[reason(bucket)] += count
+    kept = np.array([k if bucket.batch_size else -1 for k, bucket in enumerate(buckets)], np.int32)
+    return _checked(Assignment(tuple(buckets), kept[bucket_of], tuple(unfitting.items())), unfit)
 
 
 def bucket_latents(

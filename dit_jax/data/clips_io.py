@@ -20,6 +20,7 @@ from typing import Any
 
 import av
 import numpy as np
+from jaxtyping import Int
 
 from dit_jax.data.clip import Clip
 from dit_jax.data.quarantine import DamagedClip
@@ -27,7 +28,7 @@ from dit_jax.data.video_decode import Fit
 
 NAME = "clips"
 SPLIT = "train"
-SUMMARY = "summary.json"
+REPORT, SUMMARY = "report.jsonl", "summary.json"
 READ = ("video", "fps", "key", "captions")  # what a `Clip` needs: quality would take a third of the time
 QUALITY = ("motion", "sharpness", "brightness", "contrast", "cut_score")
 
@@ -163,6 +164,19 @@ class ClipsSource:
         return Clip(
             video, float(example["fps"]), {level.decode(): text.decode() for level, text in texts}, key
         )
+
+
+def clip_sizes(folder: str | Path) -> Int[np.ndarray, "N 3"]:
+    """Frames, height and width of each clip that was ingested into a folder, in their order.
+
+    Raises:
+      ValueError: the folder has no report of its clips.
+    """
+    path = Path(folder) / REPORT
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {REPORT}: run experiments.encode with --config.stage=clips")
+    rows = map(json.loads, path.read_text().splitlines())
+    return np.array([clip["shape"][:3] for row in rows for clip in row["clips"]], np.int32).reshape(-1, 3)
 
 
 def fitted(video: np.ndarray, size: tuple[int, int, int], key: str) -> np.ndarray:

@@ -65,8 +65,8 @@ class Sweep:
             return {}
         if build.is_endless(self.config):
             raise ValueError("config.data.num_clips=0: the runs of a sweep share their clips, give a number")
-        build.warn_of_cut_captions(self.config)
-        return {split: num_parts(self.config, split) for split in ("train", "validation")}
+        build.warn_of_cut_captions(self.config, self.folder)
+        return {split: num_parts(self.config, split, self.folder) for split in ("train", "validation")}
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dit_jax.data.buckets import BucketConfig, Fitted, assign, bucket_latents, make_buckets
+from dit_jax.data.buckets import BucketConfig, Fitted, assign, bucket_latents, make_buckets, own_sizes
 from dit_jax.data.clip import Clip
 
 COMPRESSION, PATCH = (4, 8, 8), (1, 2, 2)
@@ -112,13 +112,29 @@ def test_clips_are_covered_and_cropped_to_their_buckets():
     video = np.zeros((20, 200, 300, 3), np.uint8)
     video[..., 150:, :] = 200
     video[17:] = 90
-    clips = [Clip(video, 8.0, {}, "a"), Clip(video[:5], 8.0, {}, "b")]
+    clips = [Clip(video[:5], 8.0, {}, "b"), Clip(video, 8.0, {}, "a")]
     found = assign(np.array([clip.video.shape[:3] for clip in clips]), BUCKETS, "list")
-    first, second = (Fitted(clips, found)[k].video for k in range(2))
-    assert first.shape[:3] == BUCKETS[found.bucket_of[0]].size == (17, 112, 144)
+    kept = Fitted(clips, found)
+    assert [clip.key for clip in map(kept.__getitem__, range(len(kept)))] == ["a"]
+    first = kept[0].video
+    assert first.shape[:3] == BUCKETS[found.bucket_of[1]].size == (17, 112, 144)
     assert (first[:, :, :70] == 0).all()
     assert (first[:, :, 74:] == 200).all()
-    assert second.shape == (5, 200, 300, 3)
+    with pytest.raises(ValueError, match="the report is of 2 clips and there are 1"):
+        Fitted(clips[:1], found)
+
+
+def test_clips_keep_their_own_sizes_in_whole_tokens():
+    clips = np.array([(20, 200, 300), (1, 64, 64), (3, 200, 300), (17, 10, 300), (33, 512, 512)])
+    found = own_sizes(clips, (4, 8, 8), (1, 2, 2), 2048, "list")
+    sizes = [found.buckets[k].size if k >= 0 else None for k in found.bucket_of]
+    assert sizes == [(17, 192, 288), (1, 64, 64), (1, 192, 288), None, None]
+    assert found.buckets[found.bucket_of[0]].tokens == 5 * 12 * 18
+    assert dict(found.unfit) == {"smaller than a token": 1, "9216 tokens, more than 2048": 1}
+    twice = own_sizes(clips[:1], (4, 8, 8), (2, 2, 2), 5000).buckets[0]
+    assert twice.size == (13, 192, 288)  # 5 latent frames are two patches of 2 and one over
+    with pytest.raises(ValueError, match=r"2 of 5 clips fit no bucket .*set buckets\.unfit"):
+        own_sizes(clips, (4, 8, 8), (1, 2, 2), 2048)
 
 
 def test_latents_are_in_the_bucket_of_their_size():
