@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks of the pseudo-3D U-Net: each works within frames, then across them.
+
+Singer et al. 2022, Make-A-Video, arXiv 2209.14792, section 3.2. What works across frames does nothing at
+initialisation, and is left out for clips of one frame.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from dit_jax.arrays import DType, Known, TextMask, TextTokens, Time
+from dit_jax.layers.attention import Attention, ids_of_mask
+from dit_jax.layers.conv import Conv2d, Convolved, Features, GroupNorm, TemporalConv, upsample
+from dit_jax.layers.dense import Dense
+from dit_jax.layers.embed import sinusoids
+from dit_jax.layers.norm import layer_norm
+
+MAX_GROUPS, LEAST_CHANNELS = 32, 4  # of a normalisation, and of its groups: alone, a channel loses its mean
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What every block reads besides the features."""
+
+    time: Float[Array, "S B D"]  # embedding of t, and of 0 when some latents are known (S = 2)
+    known: tuple[Bool[Array, "B t _h _w 1"], ...]  # at each level; empty when nothing is
+    text: TextTokens
+    text_mask: TextMask
+    rotation: Float[Array, "2 t half"]  # of temporal attention
+
+    def modulation(self, dense: Dense, size: tuple[int, int]) -> Float[Array, "B #t #h #w M"]:
+        """Modulation of features of `size` (h, w): that of t = 0 where they are known."""
+        m = dense(jax.nn.silu(self.time))[:, :, None, None, None]
+        if not self.known:
+            return m[0]
+        return jnp.where(next(known for known in self.known if known.shape[2:4] == size), m[1], m[0])
+
+
+def halve(known: Known) -> Bool[Array, "B t _h _w 1"]:
+    """What is known at half the height and width, rounded up: where all of a two by two cell is."""
+    odd = [(0, size % 2) for size in known.shape[2:4]]
+    known = jnp.pad(known, [(0, 0), (0, 0), *odd, (0, 0)], constant_values=True)
+    batch, frames, height, width, _ = known.shape
+    return known.reshape(batch, frames, height // 2, 2, width // 2, 2, 1).all((3, 5))
+
+
+class PseudoConv3d(nnx.Module):
+    """A 2-D convolution within frames, then a 1-D convolution across them that begins as the identity.
+
+    Args:
+      in_channels: of the input.
+      out_channels: of the output.
+      temporal: whether there is the second one.
+      rngs: for the kernels.
+      stride: in height and width.
+      scale: variance scale of the 2-D kernel.
+      dtype: of the computation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        temporal: bool,
+        rngs: nnx.Rngs,
+        stride: int = 1,
+        scale: float = 1.0,
+        dtype: DType = jnp.float32,
+    ):
+        make = dict(rngs=rngs, dtype=dtype)
+        self.spatial_conv = Conv2d(in_channels, out_channels, stride=stride, scale=scale, **make)
+        identity = dict(identity=True, **make)
+        self.temporal_conv = TemporalConv(out_channels, out_channels, **identity) if temporal else None
+
+    def __call__(self, x: Features) -> Convolved:
+        return self.across_frames(self.spatial_conv(x))
+
+    def across_frames(self, x: Features) -> Features:
+        """The 1-D convolution, unless there is one frame."""
+        return x if self.temporal_conv is None or x.shape[1] == 1 else self.temporal_conv(x)
+
+
+class ResidualBlock(nnx.Module):
+    """Normalisation, SiLU and convolution, twice; the second is modulated by time, and begins as zero.
+
+    Args:
+      in_channels: of the input.
+      out_channels: of the output.
+      time_width: of the time's embedding.
+      temporal: whether convolutions go across frames, too.
+      rngs: for the kernels.
+      dtype: of the computation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        time_width: int,
+        *,
+        temporal: bool,
+        rngs: nnx.Rngs,
+        dtype: DType = jnp.float32,
+    ):
+        make = dict(rngs=rngs, dtype=dtype)
+        self.norm_in = group_norm(in_channels)
+        self.conv_in = PseudoConv3d(in_channels, out_channels, temporal=temporal, **make)
+        self.modulation = Dense(time_width, 2 * out_channels, **make)
+        self.norm_out = group_norm(out_channels)
+        self.conv_out = PseudoConv3d(out_channels, out_channels, temporal=temporal, scale=0.0, **make)
+        self.skip = None if in_channels == out_channels else Dense(in_channels, out_channels, **make)
+
+    def __call__(self, x: Features, context: Context) -> Convolved:
+        y = self.conv_in(jax.nn.silu(self.norm_in(x)))
+        shift, scale = jnp.split(context.modulation(self.modulation, x.shape[2:4]), 2, -1)
+        y = self.conv_out(jax.nn.silu(self.norm_out(y) * (1 + scale) + shift))
+        return y + (x if self.skip is None else self.skip(x))
+
+
+class AttentionBlock(nnx.Module):
+    """Attention within frames, across them, and to the text, then a perceptron; begins as the identity.
+
+    Args:
+      width: of the features.
+      num_heads: divides it.
+      text_width: of the text tokens.
+      mlp_ratio: hidden width of the perceptron over `width`.
+      temporal: whether there is attention across frames.
+      rngs: for the kernels.
+      dtype: of the computation.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        text_width: int,
+        mlp_ratio: int,
+        *,
+        temporal: bool,
+        rngs: nnx.Rngs,
+        dtype: DType = jnp.float32,
+    ):
+        make = dict(rngs=rngs, dtype=dtype)
+        attention = dict(out_scale=0.0, **make)
+        self.norm = group_norm(width)
+        self.spatial_attention = Attention(width, num_heads, **attention)
+        self.temporal_attention = Attention(width, num_heads, **attention) if temporal else None
+        self.text_attention = Attention(width, num_heads, context_width=text_width, **attention)
+        self.mlp_up = Dense(width, mlp_ratio * width, **make)
+        self.mlp_down = Dense(mlp_ratio * width, width, scale=0.0, **make)
+
+    def __call__(self, x: Features, context: Context) -> Features:
+        batch, frames, height, width, channels = x.shape
+        within = self.norm(x).reshape(batch * frames, height * width, channels)
+        x = x + self.spatial_attention(within).reshape(x.shape)
+        if self.temporal_attention is not None and frames > 1:
+            across = layer_norm(x).reshape(batch, frames, -1, channels).swapaxes(1, 2)
+            y = self.temporal_attention(across.reshape(-1, frames, channels), rotation=context.rotation)
+            x = x + y.reshape(across.shape).swapaxes(1, 2).reshape(x.shape)
+        y = layer_norm(x).reshape(batch, -1, channels)
+        x = x + self.text_attention(y, context.text, ids=ids_of_mask(context.text_mask)).reshape(x.shape)
+        return x + self.mlp_down(jax.nn.gelu(self.mlp_up(layer_norm(x)), approximate=True))
+
+
+class Upsample(nnx.Module):
+    """Doubles height and width by repetition, then convolves."""
+
+    def __init__(self, channels: int, *, temporal: bool, rngs: nnx.Rngs, dtype: DType = jnp.float32):
+        self.conv = PseudoConv3d(channels, channels, temporal=temporal, rngs=rngs, dtype=dtype)
+
+    def __call__(self, x: Features, size: tuple[int, int]) -> Convolved:
+        return self.conv(upsample(x, size))
+
+
+class ConditionEmbedding(nnx.Module):
+    """Sinusoids of a number through a perceptron whose output begins as zero: `B -> B D`.
+
+    Args:
+      width: of the embedding.
+      rngs: for the kernels.
+      num_features: sinusoids; even.
+    """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs, num_features: int = 256):
+        self.num_features = num_features
+        self.up = Dense(num_features, width, rngs=rngs)
+        self.down = Dense(width, width, rngs=rngs, scale=0.0)
+
+    def __call__(self, value: Time) -> Float[Array, "B D"]:
+        return self.down(jax.nn.silu(self.up(sinusoids(value, self.num_features))))
+
+
+def group_norm(channels: int) -> GroupNorm:
+    """Of each frame by itself."""
+    return GroupNorm(channels, math.gcd(channels, max(1, channels // LEAST_CHANNELS), MAX_GROUPS))

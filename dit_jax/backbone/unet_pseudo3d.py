@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The pseudo-3D space-time U-Net (Singer et al. 2022, Make-A-Video, arXiv 2209.14792, section 3.2).
+
+An image U-Net (of the kind of Dhariwal and Nichol 2021, arXiv 2105.05233) in which every convolution is
+followed by one over time that begins as the identity, and every attention within frames by one across them
+that begins as zero. It learns in three steps:
+
+1. captioned images, as clips of one frame: what is temporal is not computed, and gets no gradient. A network
+   with `temporal=False` has none of it; `inherit` puts its parameters into a video network;
+2. unlabelled video, whose caption is empty and so the null text, to which images were trained, too, by
+   `ObjectiveConfig.caption_dropout`. The optimizer trains all, or those that `is_temporal`;
+3. finetuned from that by `inherit`: the frame interpolation network (`known_channels=True`), trained on the
+   task of filling frames in, and, with `low_resolution_channels`, spatial super-resolution. Their additional
+   inputs begin as zero, so that they start from what they were.
+
+Known latents (what is given of a clip) are modulated by t = 0, the others by t.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, PyTree, Shaped
+
+from dit_jax.arrays import Known, Latents, TextMask, TextTokens, Time
+from dit_jax.backbone.pseudo3d_blocks import (
+    AttentionBlock,
+    ConditionEmbedding,
+    Context,
+    PseudoConv3d,
+    ResidualBlock,
+    Upsample,
+    group_norm,
+    halve,
+)
+from dit_jax.backbone.pseudo3d_plan import Step, UNetPseudo3DConfig, plan, unet_pseudo3d_flops
+from dit_jax.layers.conv import Conv2d, Convolved, Features
+from dit_jax.layers.embed import TimeEmbedding
+from dit_jax.layers.rope import rotations
+from dit_jax.layers.stack import REMAT
+
+__all__ = ["UNetPseudo3D", "UNetPseudo3DConfig", "inherit", "is_temporal", "unet_pseudo3d_flops"]
+
+FPS_SCALE = 1e-3  # the embedding reads a thousandth: its sinusoids then turn once in 2 pi frames per second
+TEMPORAL = ("temporal_conv", "temporal_attention", "fps_embedding")
+
+
+class Block(nnx.Module):
+    """A residual block and, at some levels, attention."""
+
+    def __init__(self, config: UNetPseudo3DConfig, step: Step, *, rngs: nnx.Rngs):
+        make = dict(temporal=config.temporal, rngs=rngs, dtype=jnp.dtype(config.dtype))
+        width = step.out_channels
+        heads = width * config.num_heads // config.width
+        self.residual = ResidualBlock(step.in_channels, width, config.time_width, **make)
+        sizes = (width, heads, config.text_width, config.mlp_ratio)
+        self.attention = AttentionBlock(*sizes, **make) if step.attention else None
+
+    def __call__(self, x: Features, context: Context) -> Convolved:
+        x = self.residual(x, context)
+        return x if self.attention is None else self.attention(x, context)
+
+
+class UNetPseudo3D(nnx.Module):
+    """Predicts, from noisy latents, whatever the objective asks for, in their shape."""
+
+    def __init__(self, config: UNetPseudo3DConfig, *, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        temporal = dict(temporal=config.temporal, rngs=rngs)
+        extra = dict(scale=0.0, rngs=rngs, dtype=dtype)
+        embedding = dict(rngs=rngs, num_features=config.time_features)
+        low, width, time_width = config.low_resolution_channels, config.width, config.time_width
+        self.config = config
+        self.embed = PseudoConv3d(config.in_channels, width, dtype=dtype, **temporal)
+        self.embed_known = Conv2d(config.in_channels + 1, width, **extra) if config.known_channels else None
+        self.embed_low_resolution = Conv2d(low, width, **extra) if low else None
+        self.time_embedding = TimeEmbedding(time_width, **embedding)
+        self.fps_embedding = ConditionEmbedding(time_width, **embedding) if config.temporal else None
+        self.noise_embedding = ConditionEmbedding(time_width, **embedding) if low else None
+        self.layers = nnx.List([_layer(config, step, rngs) for step in plan(config)])
+        self.head_norm = group_norm(width)
+        self.head = PseudoConv3d(width, config.in_channels, scale=0.0, **temporal)
+
+    def __call__(
+        self,
+        x_t: Latents,
+        t: Time,
+        text: TextTokens,
+        text_mask: TextMask,
+        known: Known | None = None,
+        micro: Mapping[str, Shaped[Array, "B ..."]] | None = None,
+    ) -> Latents:
+        """The prediction for `x_t`, of any number of frames and any size.
+
+        Args:
+          x_t: noisy latents; where `known`, the given ones.
+          t: diffusion time of each clip.
+          text: tokens of the prompt.
+          text_mask: which of them hold text.
+          known: what of the latents is given.
+          micro: `fps` [B], frames per second (`default_fps` where there is none; of no effect on one frame);
+            of a network with `low_resolution_channels`, `low_resolution` [B, t, h, w, c], the clip to refine,
+            resized to that of `x_t` and noised, and `noise_augmentation` [B], the time in [0, 1] to which
+            it was noised (0 where there is none).
+
+        Raises:
+          ValueError: `micro` has what the network does not read, or not what it needs.
+        """
+        config, micro = self.config, dict(micro or {})
+        self._check(micro, x_t.shape)
+        if config.known_channels and known is None:
+            known = jnp.zeros((*x_t.shape[:-1], 1), bool)
+        context = self._context(x_t, t, text, text_mask, known, micro)
+        x = self._embed(x_t, known, micro)
+        kept = [x]
+        for step, layer in zip(plan(config), self.layers, strict=True):
+            if step.part == "up" and step.kind == "block":
+                x = jnp.concatenate([x, kept.pop()], -1)
+            x = self._run(step, layer, x, context, kept)
+            if step.part == "down":
+                kept.append(x)
+        return self.head(jax.nn.silu(self.head_norm(x)))
+
+    def _run(self, step: Step, layer: nnx.Module, x: Features, context: Context, kept: list) -> Convolved:
+        if step.kind == "down":
+            return layer(x)
+        if step.kind == "up":
+            return layer(x, kept[-1].shape[2:4])
+        if self.config.remat == "none":
+            return layer(x, context)
+        policy = REMAT[self.config.remat]
+        return jax.checkpoint(lambda block, y, c: block(y, c), policy=policy)(layer, x, context)
+
+    def _embed(self, x_t: Latents, known: Known | None, micro: dict[str, Array]) -> Convolved:
+        x = self.embed.spatial_conv(x_t)
+        if self.embed_known is not None:
+            x = x + self.embed_known(jnp.concatenate([jnp.where(known, x_t, 0), known], -1))
+        if self.embed_low_resolution is not None:
+            x = x + self.embed_low_resolution(micro["low_resolution"])
+        return self.embed.across_frames(x)
+
+    def _context(self, x_t, t, text, text_mask, known, micro) -> Context:
+        config, frames = self.config, x_t.shape[1]
+        times = jnp.stack([t] if known is None else [t, jnp.zeros_like(t)])
+        time = self.time_embedding(times.reshape(-1)).reshape(*times.shape, -1)
+        if self.fps_embedding is not None and frames > 1:
+            fps = micro.get("fps", jnp.full_like(t, config.default_fps))
+            time = time + self.fps_embedding(FPS_SCALE * fps)
+        if self.noise_embedding is not None:
+            time = time + self.noise_embedding(micro.get("noise_augmentation", jnp.zeros_like(t)))
+        levels = [] if known is None else [known]
+        for _ in config.channel_multipliers[1:] if levels else ():
+            levels.append(halve(levels[-1]))
+        positions = jnp.arange(frames, dtype=jnp.float32)[:, None]
+        rotation = rotations(positions, config.width // config.num_heads)
+        return Context(time, tuple(levels), text, text_mask, rotation)
+
+    def _check(self, micro: Mapping[str, Array], shape: tuple[int, ...]) -> None:
+        refining = self.config.low_resolution_channels > 0
+        readable = ["fps", *(["low_resolution", "noise_augmentation"] if refining else [])]
+        if unread := sorted(set(micro) - set(readable)):
+            raise ValueError(f"micro has {', '.join(unread)}; this network reads {', '.join(readable)} alone")
+        low = getattr(micro.get("low_resolution"), "shape", None)
+        wanted = (*shape[:-1], self.config.low_resolution_channels)
+        if refining and low != wanted:
+            raise ValueError(
+                f"micro['low_resolution'], the clip to refine, has shape {low}: resize it to {wanted}"
+            )
+
+
+def _layer(config: UNetPseudo3DConfig, step: Step, rngs: nnx.Rngs) -> nnx.Module:
+    make = dict(temporal=config.temporal, rngs=rngs, dtype=jnp.dtype(config.dtype))
+    if step.kind == "block":
+        return Block(config, step, rngs=rngs)
+    if step.kind == "up":
+        return Upsample(step.in_channels, **make)
+    return PseudoConv3d(step.in_channels, step.out_channels, stride=2, **make)
+
+
+def is_temporal(path: tuple[Any, ...]) -> bool:
+    """Whether the parameter at a path (of names, or of `jax.tree_util`) works across frames, and so learns from
+    video alone.
+
+    To train these alone: `optax.partition` with labels of
+    `jax.tree_util.tree_map_with_path(lambda path, _: is_temporal(path), params)`.
+    """
+    return any(getattr(key, "key", getattr(key, "name", key)) in TEMPORAL for key in path)
+
+
+def inherit(params: PyTree, trained: PyTree) -> PyTree:
+    """`params` of a new network, with all that a smaller one has `trained`: an image network's in a video
+    network, or a video network's in one with additional inputs.
+
+    Raises:
+      ValueError: `trained` has a parameter that `params` have not, or of another shape.
+    """
+    given = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(trained)}
+
+    def take(path, leaf):
+        other = given.pop(jax.tree_util.keystr(path), leaf)
+        if other.shape != leaf.shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name} has shape {other.shape}, and the new network's {leaf.shape}: match them"
+            )
+        return other
+
+    inherited = jax.tree_util.tree_map_with_path(take, params)
+    if given:
+        raise ValueError(
+            f"the new network has no {next(iter(given))}, nor {len(given) - 1} others: match them"
+        )
+    return inherited
