@@ -38,6 +38,7 @@ from dit_jax.build_clips import (
     known_world,
     recaptioned,
 )
+from dit_jax.data.batches import by_size
 from dit_jax.data.buckets import (
     Assignment,
     BucketConfig,
@@ -248,6 +249,14 @@ def loader(
         transform = Cut(transform, stage.num_frames, stage.side)
     settings = construct(LoaderConfig, values, "loader")
     return Loader(source, transform, settings, **hosts, plan=None if stage else plan(config, source))
+
+
+def held_out(config: ConfigDict, source: Any) -> list[dict[str, np.ndarray]]:
+    """The first `config.evaluate.num_clips` elements of a source whole, as arrays by name, with the captions that
+    are trained on most: one batch, or where clips are of several sizes, one for each size."""
+    transform = ToElement({caption_level(config): 1.0}, prompts.text(config).reader)
+    count, rng = min(len(source), config.evaluate.num_clips), np.random.default_rng(0)
+    return by_size([transform.random_map(source[index], rng) for index in range(count)])
 
 
 def plan(config: ConfigDict, source: Any) -> Plan | None:

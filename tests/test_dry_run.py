@@ -80,6 +80,17 @@ def test_the_loader_serves_what_the_dry_run_says(config, folder, layout):
         assert {b["tokens"].shape for b in taken} == {(2, 384, 16)}
 
 
+def test_held_out_clips_of_several_sizes_are_a_batch_each(config, folder):
+    source = build.latents_source(build.latents_folder(config, folder, "train"))
+    batches = build.held_out(config, source)
+    assert [batch["latents"].shape for batch in batches] == [
+        (6, 1, 4, 8, 16),
+        (12, 3, 4, 4, 16),
+        (6, 5, 8, 8, 16),
+    ]
+    np.testing.assert_array_equal(batches[1]["latents"][:3, 0, 0, 0, 0], [1, 2, 5])
+
+
 def test_buckets_of_ingested_clips(config, tmp_path):
     rows = [
         {"file": "a.mp4", "clips": [{"shape": [17, 480, 854, 3]}, {"shape": [33, 480, 854, 3]}]},

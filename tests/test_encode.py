@@ -269,3 +269,16 @@ def test_umt5_is_read_as_such(files, tmp_path):
     assert set(metadata["text"]) == {
         *("name", "num_tokens", "dtype", "levels", "weights_sha256", "tokenizer_sha256")
     }
+
+
+def test_held_out_clips_are_read_whole(files, encoded):
+    made = of_latents(config(files))
+    source = build.latents_source(build.latents_folder(made, encoded, "validation"))
+    (arrays,) = build.held_out(made, source)
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "latents": (6, 2, 2, 2, 16),
+        "text_tokens": (6, NUM_TOKENS, SIZES.width),
+        "text_mask": (6, NUM_TOKENS),
+    }
+    tokens = source[5]["text"]["dense"]  # the level that is trained on most
+    np.testing.assert_array_equal(arrays["text_tokens"][5][arrays["text_mask"][5]], tokens)

@@ -3,7 +3,7 @@
 """From a plan to arrays: Grain datasets of transformed clips, and of a host's part of every batch."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -91,5 +91,13 @@ class HostBatches(grain.MapDataset):
         return {**_stacked(arrays), DAMAGED: np.array(sorted(damaged), np.int64)}
 
 
-def _stacked(rows: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def by_size(elements: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """Elements whole, in batches of one size each, the sizes in the order in which they first come."""
+    groups: dict[tuple, list[Mapping[str, np.ndarray]]] = {}
+    for element in elements:
+        groups.setdefault(tuple((name, array.shape) for name, array in element.items()), []).append(element)
+    return [_stacked(group) for group in groups.values()]
+
+
+def _stacked(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

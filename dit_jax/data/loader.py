@@ -160,6 +160,10 @@ class Loader:
         self.close()
         self._position = int(state["position"])
 
+    def counts(self) -> dict[str, int]:
+        """What a run should tell of its data beside its losses: `damaged_clips`, replaced by others."""
+        return {"damaged_clips": len(self.damaged)}
+
     def close(self) -> None:
         """Ends threads and worker processes; the next batch starts them again."""
         if self._batches is None:

@@ -27,9 +27,9 @@ REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
 def ladder(config: ConfigDict, width: int) -> ConfigDict:
     """The config of the ladder's rung of `width`.
 
-    Depth is `width / 24` (at least 2), heads are 16 wide (but two at least), the text encoder has the
-    backbone's width, and the learning rate is `config.optimizer.lr` at width 32, falling with the root of
-    the width. A depth or number of heads that is not 0 in the config is kept as it is.
+    Depth is `width / 24` (at least 2), heads are 16 wide (but two at least), the byte text encoder has the
+    backbone's width (a frozen one keeps its own), and the learning rate is `config.optimizer.lr` at width 32,
+    falling with the root of the width. A depth or number of heads that is not 0 in the config is kept as it is.
 
     Args:
       config: of the sweep; left as it is.
@@ -38,8 +38,11 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
     Raises:
       ValueError: no heads of even width fill `width`, or the config sets what only the ladder may set.
     """
+    frozen = config.text.get("name", "byte") != "byte"
     for name in SET_HERE:
         section, key = name.split(".")
+        if frozen and name.endswith("text_width"):
+            continue
         if config[section][key]:
             raise ValueError(
                 f"config.{name}={config[section][key]}: a sweep sets it from config.sweep; leave it 0"
@@ -50,7 +53,8 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
     depth = config.backbone.depth or max(2, round(width / ASPECT))
     check_heads(width, num_heads)
     rung = copy.deepcopy(config)
-    rung.backbone.update(width=width, depth=depth, num_heads=num_heads, text_width=width)
+    text_width = config.backbone.text_width if frozen else width
+    rung.backbone.update(width=width, depth=depth, num_heads=num_heads, text_width=text_width)
     rung.backbone.unroll = min(depth, rung.backbone.unroll)
     rung.text.update(width=width, num_heads=num_heads)
     rung.optimizer.lr = float(config.optimizer.lr * math.sqrt(REFERENCE_WIDTH / width))

@@ -250,3 +250,15 @@ def test_any_number_of_worker_processes_changes_nothing():
     assert same([np.concatenate(pair) for pair in zip(first, rest)], whole)
     epoch, _ = _with_workers(3, 100, length=11, repeat=False)  # two batches among three workers
     assert same(epoch, take(loader(length=11, repeat=False), 100))
+
+
+@pytest.mark.slow
+def test_the_order_is_one_for_any_hosts_and_workers_in_turn():
+    """Each part of a run goes on where other hosts and workers left off."""
+    whole, state, taken = take(loader(), 8), None, []
+    for hosts, workers in ((1, 1), (2, 2), (4, 0), (1, 2)):
+        parts = [_with_workers(workers, 2, state, host=host, hosts=hosts) for host in range(hosts)]
+        assert len({json.dumps(after) for _, after in parts}) == 1
+        state = json.loads(json.dumps(parts[0][1]))
+        taken.append([np.concatenate(rows, axis=1) for rows in zip(*(part for part, _ in parts))])
+    assert same([np.concatenate(pair) for pair in zip(*taken)], whole)

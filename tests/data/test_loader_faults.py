@@ -167,6 +167,7 @@ def test_a_damaged_record_is_replaced_and_counted(folder):
     assert len(damaged) == 2
     taken, batches = numbers(LatentsSource(folder))
     assert batches.damaged == set(damaged)
+    assert batches.counts() == {"damaged_clips": 2}
     expected = np.where(np.isin(sound, damaged), sound + 1, sound)
     np.testing.assert_array_equal(taken, expected)
     parts = [numbers(LatentsSource(folder), host, 2, num_threads=2)[0] for host in range(2)]

@@ -99,3 +99,9 @@ def test_a_person_sees_how_far_it_is(terminal):
     assert "left" in text
     assert "100" in text
     assert terminal == ("\x1b" in text)
+
+
+def test_a_frozen_text_encoder_keeps_its_width():
+    chosen = config()
+    chosen.text.name, chosen.backbone.text_width = "t5", 512
+    assert [ladder(chosen, width).backbone.text_width for width in (24, 32)] == [512, 512]
