@@ -12,7 +12,7 @@ from ml_collections.config_dict import placeholder
 
 from dit_jax.autoencoder.discriminator import DiscriminatorConfig
 from dit_jax.autoencoder.losses import AutoencoderLossConfig
-from dit_jax.backbone.dit import DiTConfig
+from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.data.buckets import BucketConfig
 from dit_jax.data.packing import PackingConfig
 from dit_jax.data.recaptions import RecaptionConfig
@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
                 "tfds_dir": placeholder(str),
                 "source_fps": placeholder(float),  # of a TFDS data set that does not say
                 "num_frames": 17,
+                "shorter": (),  # lengths that what is left of a shot is cut into
                 "fps": placeholder(float),  # each video's own by default
                 "stride_seconds": placeholder(float),
                 "max_windows_per_file": 1000,

@@ -250,6 +250,7 @@ class Ingest:
 
     def _claim(self, listing: str) -> None:
         values = dataclasses.asdict(self._config)
+        values["shorter"] = list(values["shorter"])  # as JSON has it
         config = {name: value for name, value in values.items() if name not in _MAY_CHANGE}
         mine = {"version": VERSION, "config": config, "listing_sha256": listing, "shards": self.num_shards}
         path = self._folder / CLAIM
@@ -257,6 +258,7 @@ class Ingest:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(mine, indent=2) + "\n")
         there = json.loads(path.read_text())
+        there["config"] = {"shorter": [], **there["config"]}  # folders of before there were any
         if differing := [name for name in mine if there.get(name) != mine[name]]:
             raise ValueError(f"{self._folder} was made with another {differing[0]}: ingest to another folder")
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 
@@ -90,11 +91,8 @@ def _kind(reason: str) -> str:
 
 
 def _overlap(clips: Sequence[Mapping[str, Any]]) -> int:
-    """By starts, which ascend; all windows of a video are as long."""
-    most, first = 0, 0
-    for number, clip in enumerate(clips):
-        seconds = clip["shape"][0] / clip["fps"] - 1e-6
-        while clips[first]["start_seconds"] + seconds <= clip["start_seconds"]:
-            first += 1
-        most = max(most, number - first)
-    return most
+    """By starts, which ascend."""
+    starts = np.array([clip["start_seconds"] for clip in clips])
+    ends = starts + np.array([clip["shape"][0] / clip["fps"] for clip in clips]) - 1e-6
+    firsts = (np.argmax(ends[: number + 1] > start) for number, start in enumerate(starts))
+    return max((number - int(first) for number, first in enumerate(firsts)), default=0)

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -139,7 +140,7 @@ def _cut(
 
 def _report(path: str, found: Survey, placement: Placement, config: WindowConfig) -> dict[str, Any]:
     if not placement.windows:
-        seconds = config.num_frames / (config.fps or found.fps)
+        seconds = min(config.num_frames, *config.shorter, math.inf) / (config.fps or found.fps)
         what = f"its longest shot lasts {placement.longest:.3g}" if placement.num_shots else "there is none"
         raise VideoError(path, f"no shot of {seconds:.3g} seconds, a window, within it: {what}")
     return {

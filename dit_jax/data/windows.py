@@ -32,6 +32,8 @@ class WindowConfig:
 
     Attributes:
       num_frames: of a window.
+      shorter: lengths of windows, in frames, that what is left of a shot is cut into: one of each that still
+        fits, the longest first; by default it is dropped.
       fps: frames per second of the windows; by default each video keeps its own average.
       stride_seconds: between the starts of windows of a shot; by default a window's length.
       max_windows_per_file: where a video has more, this many are spread evenly over it.
@@ -40,6 +42,7 @@ class WindowConfig:
     """
 
     num_frames: int = 17
+    shorter: tuple[int, ...] = ()
     fps: float | None = None
     stride_seconds: float | None = None
     max_windows_per_file: int = 1000
@@ -56,6 +59,10 @@ class WindowConfig:
             raise ValueError(f"fps is {self.fps}; give a rate above 0, or None for that of each video")
         if self.stride_seconds is not None and not 1e-3 <= self.stride_seconds < math.inf:
             raise ValueError(f"stride_seconds is {self.stride_seconds}; give 0.001 or more, or None")
+        if not all(0 < length < self.num_frames for length in self.shorter):
+            raise ValueError(
+                f"shorter is {self.shorter}; give lengths from 1, below num_frames={self.num_frames}"
+            )
         if (self.height is None) != (self.width is None):
             raise ValueError(f"height is {self.height} and width {self.width}; give both, or neither")
 
@@ -160,26 +167,35 @@ def survey(path: str | Path, frames: Frames | ArrayFrames) -> Survey:
 
 
 def place(found: Survey, segments: Sequence[Segment], config: WindowConfig) -> Placement:
-    """Lays windows side by side, or at the stride, from the start of each shot."""
-    fps = config.fps or found.fps
-    steps = np.arange(config.num_frames) / fps + found.tolerance
-    stride = config.stride_seconds or config.num_frames / fps
+    """Lays windows side by side, or at the stride, from the start of each shot, and shorter ones behind them."""
     shots = [(n, *shot) for n, segment in enumerate(segments) for shot in found.shots(segment)]
-    # A window's last frame is on screen before the shot ends.
-    counts = [max(0, math.ceil((end - steps[-1] - start) / stride)) for _, start, end in shots]
-    starts = np.concatenate(
-        [start + stride * np.arange(n) for (_, start, _), n in zip(shots, counts)] or [[]]
-    )
-    numbers = np.repeat(np.array([number for number, _, _ in shots], int), counts)
-    kept = np.linspace(0, len(starts) - 1, min(len(starts), config.max_windows_per_file)).round().astype(int)
-    longest = max((end - start for _, start, end in shots), default=0.0)
+    spans = [_spans(start, end, config, config.fps or found.fps, found.tolerance) for _, start, end in shots]
+    laid = [(start, number, steps) for (number, *_), some in zip(shots, spans) for start, steps in some]
+    laid.sort(key=lambda window: window[:2])
+    kept = np.linspace(0, len(laid) - 1, min(len(laid), config.max_windows_per_file)).round().astype(int)
     windows = [
-        Window(
-            float(starts[k]), int(numbers[k]), np.searchsorted(found.times, starts[k] + steps, "right") - 1
-        )
-        for k in np.lexsort((numbers, starts))[kept]
+        Window(start, number, np.searchsorted(found.times, start + steps, "right") - 1)
+        for start, number, steps in map(laid.__getitem__, kept)
     ]
-    return Placement(windows, len(starts), len(shots), counts.count(0), longest)
+    longest = max((end - start for _, start, end in shots), default=0.0)
+    return Placement(windows, len(laid), len(shots), sum(not some for some in spans), longest)
+
+
+def _spans(
+    start: float, end: float, config: WindowConfig, fps: float, tolerance: float
+) -> list[tuple[float, Float[np.ndarray, " T"]]]:
+    """The start of each window of a shot, and the seconds from it to each of its frames."""
+    steps = np.arange(config.num_frames) / fps + tolerance
+    stride = config.stride_seconds or config.num_frames / fps
+    # A window's last frame is on screen before the shot ends.
+    count = max(0, math.ceil((end - steps[-1] - start) / stride))
+    spans = [(float(start + stride * k), steps) for k in range(count)]
+    rest = spans[-1][0] + config.num_frames / fps if spans else start
+    for length in sorted(config.shorter, reverse=True):
+        if rest + steps[length - 1] < end:
+            spans.append((float(rest), steps[:length]))
+            rest += length / fps
+    return spans
 
 
 def read_windows(

@@ -80,6 +80,21 @@ def test_segments_bound_the_windows():
     assert placement.num_short == 1  # the last ends with the video
 
 
+def test_what_is_left_of_a_shot_is_cut_into_shorter_windows():
+    """18 frames: one window of 9, one of 5 and one of 3, and a frame that is left."""
+    config = WindowConfig(num_frames=9, shorter=(3, 5))
+    clips, _, placement = clips_of("a", lambda: ArrayFrames(levels(18), 10.0), config)
+    assert [frame_numbers(clip) for _, clip in clips] == [list(range(9)), list(range(9, 18))]
+    clips, _, placement = clips_of("a", lambda: ArrayFrames(levels(17), 10.0), config)
+    assert [frame_numbers(clip) for _, clip in clips] == [[*range(9)], [*range(9, 14)], [14, 15, 16]]
+    clips, _, placement = clips_of("a", lambda: ArrayFrames(levels(4), 10.0), config)
+    assert [frame_numbers(clip) for _, clip in clips] == [[0, 1, 2]]
+    assert (placement.num_windows, placement.num_short) == (1, 0)
+    overlapping = WindowConfig(num_frames=9, shorter=(1,), stride_seconds=0.5)
+    clips, _, _ = clips_of("a", lambda: ArrayFrames(levels(15), 10.0), overlapping)
+    assert [frame_numbers(clip) for _, clip in clips] == [[*range(9)], [*range(5, 14)], [14]]
+
+
 def test_windows_of_a_long_video_are_spread():
     config = WindowConfig(num_frames=1, max_windows_per_file=3)
     clips, _, placement = clips_of("a", lambda: ArrayFrames(levels(30), 10.0), config)
@@ -178,6 +193,7 @@ def test_a_needle_is_too_small(tmp_path):
     "wrong",
     [
         {"num_frames": 0},
+        {"shorter": (9, 17)},
         {"max_side": 0},
         {"max_windows_per_file": 0},
         {"fps": 0.0},
