@@ -58,7 +58,8 @@ import jax, numpy as np
 from flax import nnx
 import dit_jax.mesh
 from dit_jax.autoencoder.model import Autoencoder
-from dit_jax.backbone.dit import DiT, DiTConfig
+from dit_jax.backbone.dit import DiT
+from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
 from dit_jax.denoiser import Denoiser

@@ -14,7 +14,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ml_collections import ConfigDict
 
 from dit_jax import prompts
-from dit_jax.backbone.dit import DiTConfig
+from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.bench.measure import measured
 from dit_jax.data.clips_io import QUALITY, ClipsSource, encode_clip, shard_name, write_description
 from dit_jax.data.latents_io import LatentsSource, write_latents

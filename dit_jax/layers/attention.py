@@ -7,19 +7,29 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from dit_jax.arrays import DType
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import apply_rope
 
+QK_NORMS = ("head", "width", "none")
+
+# A query sees the keys that have its number. (of queries, of keys)
+Ids = tuple[Int[Array, "#B #N"], Int[Array, "#B M"]]
+
+
+def ids_of_mask(mask: Bool[Array, "B M"]) -> Ids:
+    """Every query sees the keys where `mask`."""
+    return jnp.zeros((1, 1), jnp.int32), jnp.where(mask, 0, -1)
+
 
 def attend(
     q: Float[Array, "B heads N head_dim"],
     k: Float[Array, "B heads M head_dim"],
     v: Float[Array, "B heads M head_dim"],
-    mask: Bool[Array, "B #N M"] | None = None,
+    ids: Ids | None = None,
 ) -> Float[Array, "B heads N head_dim"]:
     """Softmax attention (Vaswani et al. 2017, eq. 1); the softmax is in float32.
 
@@ -27,12 +37,13 @@ def attend(
       q: queries.
       k: keys.
       v: values.
-      mask: True where a query may look; a query that may look nowhere gets the mean of the values.
+      ids: who sees whom, all see all when None; a query that sees nothing gets the mean of the values.
     """
     logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
     logits = logits / math.sqrt(q.shape[-1])
-    if mask is not None:
-        logits = jnp.where(mask[:, None], logits, -1e30)
+    if ids is not None:
+        seen = ids[0][:, None, :, None] == ids[1][:, None, None, :]
+        logits = jnp.where(seen, logits, -1e30)
     weights = jax.nn.softmax(logits, -1).astype(v.dtype)
     return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
 
@@ -48,6 +59,8 @@ class Attention(nnx.Module):
       num_heads: divides `width`.
       context_width: of the context; the tokens' own by default.
       out_scale: variance scale of the output kernel; 0 makes the layer add nothing at initialisation.
+      qk_norm: of queries and keys: `head`, `width` (over all heads at once, as Wan does), or `none`.
+      qkv_bias: adds biases to queries, keys and values.
       rngs: for the kernels.
       dtype: of the computation.
 
@@ -63,37 +76,46 @@ class Attention(nnx.Module):
         rngs: nnx.Rngs,
         context_width: int | None = None,
         out_scale: float = 1.0,
+        qk_norm: str = "head",
+        qkv_bias: bool = False,
         dtype: DType = jnp.float32,
     ):
         check_heads(width, num_heads)
         context_width = width if context_width is None else context_width
-        self.num_heads = num_heads
-        self.query = Dense(width, width, rngs=rngs, use_bias=False, dtype=dtype)
-        self.key = Dense(context_width, width, rngs=rngs, use_bias=False, dtype=dtype)
-        self.value = Dense(context_width, width, rngs=rngs, use_bias=False, dtype=dtype)
+        make = dict(rngs=rngs, use_bias=qkv_bias, dtype=dtype)
+        self.num_heads, self.qk_norm = num_heads, qk_norm
+        self.query = Dense(width, width, **make)
+        self.key = Dense(context_width, width, **make)
+        self.value = Dense(context_width, width, **make)
         self.out = Dense(width, width, rngs=rngs, scale=out_scale, dtype=dtype)
-        self.query_gain = nnx.Param(jnp.ones((width // num_heads,)))
-        self.key_gain = nnx.Param(jnp.ones((width // num_heads,)))
+        gains = {"head": width // num_heads, "width": width, "none": 0}[qk_norm]
+        self.query_gain = nnx.Param(jnp.ones((gains,))) if gains else None
+        self.key_gain = nnx.Param(jnp.ones((gains,))) if gains else None
 
     def _heads(self, x: Float[Array, "B N D"]) -> Float[Array, "B heads N head_dim"]:
         batch, num_tokens, width = x.shape
         return x.reshape(batch, num_tokens, self.num_heads, width // self.num_heads).swapaxes(1, 2)
+
+    def _normed(self, x: Float[Array, "B N D"], gain: nnx.Param | None) -> Float[Array, "B heads N head_dim"]:
+        if self.qk_norm == "width":
+            return self._heads(rms_norm(x, gain[...]))
+        return self._heads(x) if gain is None else rms_norm(self._heads(x), gain[...])
 
     def __call__(
         self,
         x: Float[Array, "B N D"],
         context: Float[Array, "B M E"] | None = None,
         *,
-        rotation: Float[Array, "2 N half"] | None = None,
-        mask: Bool[Array, "B #N M"] | None = None,
+        rotation: Float[Array, "*#B 2 N half"] | None = None,
+        ids: Ids | None = None,
     ) -> Float[Array, "B N D"]:
         """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`."""
         context = x if context is None else context
-        q = rms_norm(self._heads(self.query(x)), self.query_gain[...])
-        k = rms_norm(self._heads(self.key(context)), self.key_gain[...])
+        q = self._normed(self.query(x), self.query_gain)
+        k = self._normed(self.key(context), self.key_gain)
         if rotation is not None:
             q, k = apply_rope(q, rotation), apply_rope(k, rotation)
-        y = attend(q, k, self._heads(self.value(context)), mask)
+        y = attend(q, k, self._heads(self.value(context)), ids)
         return self.out(y.swapaxes(1, 2).reshape(x.shape))
 
 

@@ -10,20 +10,37 @@ from jaxtyping import Array, Float
 from dit_jax.arrays import DType
 from dit_jax.layers.dense import Dense
 
+KINDS = ("gelu", "swiglu")
+
 
 class MLP(nnx.Module):
-    """Dense, GELU (tanh form), Dense.
+    """Dense, GELU (tanh form), Dense; or gated by a second branch: `silu(gate) * up` (Shazeer 2020, "GLU
+    Variants Improve Transformer", arXiv 2002.05202, eq. 6).
 
     Args:
-      width: of input and output.
+      width: of the input, and of the output unless it has its own.
       hidden: width in between.
+      out_width: of the output, if it is another.
+      kind: `gelu` or `swiglu`.
       rngs: for the kernels.
       dtype: of the computation.
     """
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, dtype: DType = jnp.float32):
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        *,
+        rngs: nnx.Rngs,
+        out_width: int | None = None,
+        kind: str = "gelu",
+        dtype: DType = jnp.float32,
+    ):
         self.up = Dense(width, hidden, rngs=rngs, dtype=dtype)
-        self.down = Dense(hidden, width, rngs=rngs, dtype=dtype)
+        self.gate = Dense(width, hidden, rngs=rngs, dtype=dtype) if kind == "swiglu" else None
+        self.down = Dense(hidden, out_width or width, rngs=rngs, dtype=dtype)
 
-    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-        return self.down(jax.nn.gelu(self.up(x), approximate=True))
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch o"]:
+        if self.gate is None:
+            return self.down(jax.nn.gelu(self.up(x), approximate=True))
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))

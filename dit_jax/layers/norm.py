@@ -4,6 +4,7 @@
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
 
 EPSILON = 1e-6
@@ -18,6 +19,17 @@ def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     mean = x32.mean(-1, keepdims=True)
     variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
     return ((x32 - mean) * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """`layer_norm` with a gain and a bias."""
+
+    def __init__(self, width: int):
+        self.gain = nnx.Param(jnp.ones((width,)))
+        self.bias = nnx.Param(jnp.zeros((width,)))
+
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        return (layer_norm(x) * self.gain[...] + self.bias[...]).astype(x.dtype)
 
 
 def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, " d"]) -> Float[Array, "*batch d"]:

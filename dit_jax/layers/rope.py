@@ -21,10 +21,22 @@ def split_pairs(num_pairs: int, num_axes: int) -> tuple[int, ...]:
     return tuple(share + (axis >= num_axes - rest) for axis in range(num_axes))
 
 
-def rotations(positions: Float[Array, "N axes"], head_dim: int) -> Float[Array, "2 N half"]:
+def rotations(
+    positions: Float[Array, "*B N axes"],
+    head_dim: int,
+    *,
+    pairs: tuple[int, ...] | None = None,
+    base: float = BASE,
+) -> Float[Array, "*B 2 N half"]:
     """Cosines and sines that turn the `head_dim // 2` feature pairs at `positions` (in cells).
 
     They are the same in every block: compute them once.
+
+    Args:
+      positions: along each axis; any, also beyond those trained on.
+      head_dim: features of a head.
+      pairs: that each axis turns; as `split_pairs` shares them by default.
+      base: of the frequencies `base^(-i/n)` of an axis' n pairs.
 
     Raises:
       ValueError: `head_dim` is odd.
@@ -32,17 +44,18 @@ def rotations(positions: Float[Array, "N axes"], head_dim: int) -> Float[Array, 
     if head_dim % 2:
         raise ValueError(f"head_dim={head_dim} is odd; rotary positions turn pairs: choose an even head_dim")
     angles = []
-    for axis, num_pairs in enumerate(split_pairs(head_dim // 2, positions.shape[-1])):
-        frequency = BASE ** (-jnp.arange(num_pairs, dtype=jnp.float32) / max(num_pairs, 1))
-        angles.append(positions[:, axis, None].astype(jnp.float32) * frequency)
+    for axis, num_pairs in enumerate(pairs or split_pairs(head_dim // 2, positions.shape[-1])):
+        frequency = base ** (-jnp.arange(num_pairs, dtype=jnp.float32) / max(num_pairs, 1))
+        angles.append(positions[..., axis, None].astype(jnp.float32) * frequency)
     angle = jnp.concatenate(angles, -1)
-    return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)], -3)
 
 
 def apply_rope(
-    x: Float[Array, "B heads N head_dim"], rotation: Float[Array, "2 N half"]
+    x: Float[Array, "B heads N head_dim"], rotation: Float[Array, "*#B 2 N half"]
 ) -> Float[Array, "B heads N head_dim"]:
-    """Turns queries or keys by a `rotation` that all clips and heads share."""
-    cos, sin = rotation.astype(x.dtype)
+    """Turns queries or keys by a `rotation` that all heads share, and all clips where it has no axis for
+    them."""
+    cos, sin = (rotation[..., i, None, :, :].astype(x.dtype) for i in range(2))
     real, imaginary = jnp.split(x, 2, -1)
     return jnp.concatenate([real * cos - imaginary * sin, imaginary * cos + real * sin], -1)

@@ -31,8 +31,8 @@ def stack_blocks(make: Callable[[nnx.Rngs], Block], depth: int, *, rngs: nnx.Rng
 
 
 def run_blocks(
-    blocks: Block,
-    apply: Callable[[Block, Array], Array],
+    blocks: PyTree,
+    apply: Callable[[PyTree, Array], Array],
     x: Array,
     *,
     remat: str = "none",
@@ -41,7 +41,7 @@ def run_blocks(
     """Applies the stacked `blocks` to `x` in turn.
 
     Args:
-      blocks: from `stack_blocks`.
+      blocks: from `stack_blocks`, with whatever else each block has a share of.
       apply: one block on `x`; what else it reads, it closes over.
       x: the residual stream.
       remat: what the backward pass keeps of each block: `none` recomputes nothing, `dots` keeps the

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dit_jax.arrays import TextIds, TextMask, TextTokens
-from dit_jax.layers.attention import Attention, check_heads
+from dit_jax.layers.attention import Attention, check_heads, ids_of_mask
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import layer_norm
@@ -78,7 +78,7 @@ class TextBlock(nnx.Module):
         self.mlp = MLP(config.width, 4 * config.width, rngs=rngs)
 
     def __call__(self, x: TextTokens, mask: TextMask, rotation: Float[Array, "2 M half"]) -> TextTokens:
-        x = x + self.attention(layer_norm(x), rotation=rotation, mask=mask[:, None, :])
+        x = x + self.attention(layer_norm(x), rotation=rotation, ids=ids_of_mask(mask))
         return x + self.mlp(layer_norm(x))
 
 

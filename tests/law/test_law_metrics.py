@@ -8,7 +8,8 @@ import pytest
 import scipy
 from law_worlds import grid
 
-from dit_jax.backbone.dit import DiTConfig, dit_flops
+from dit_jax.backbone.dit_config import DiTConfig
+from dit_jax.backbone.dit_flops import dit_flops
 from dit_jax.law.metrics import fit_metric, fit_metrics
 from dit_jax.law.power import fit_power
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dit_jax.layers.attention import Attention, attend, check_heads
+from dit_jax.layers.attention import Attention, attend, check_heads, ids_of_mask
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids
 from dit_jax.layers.mlp import MLP
@@ -57,9 +57,10 @@ def test_attention_is_softmax_of_scaled_products():
 
 def test_masked_keys_cannot_be_seen():
     q, k, v = normal(1, 2, 4, 8), normal(1, 2, 5, 8), normal(1, 2, 5, 8)
-    mask = jnp.asarray([True, True, False, True, False])[None, None]
-    changed = jnp.where(mask[:, :, :, None], v, 100.0), jnp.where(mask[:, :, :, None], k, -100.0)
-    np.testing.assert_allclose(attend(q, k, v, mask), attend(q, changed[1], changed[0], mask), rtol=1e-6)
+    mask = jnp.asarray([[True, True, False, True, False]])
+    ids = ids_of_mask(mask)
+    changed = jnp.where(mask[:, None, :, None], v, 100.0), jnp.where(mask[:, None, :, None], k, -100.0)
+    np.testing.assert_allclose(attend(q, k, v, ids), attend(q, changed[1], changed[0], ids), rtol=1e-6)
 
 
 def test_attention_without_positions_ignores_order():
