@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Videos of several sizes and durations, from files to batches in buckets and packed rows."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from data.video_files import noise, write
@@ -81,7 +82,7 @@ def test_a_clip_is_encoded_as_it_would_be_alone(clips, tmp_path):
     source = build.encoded_clips(made, "train")
     for index in (0, len(part) - 1):
         clip = source[index]
-        alone = stats.normalize(model.encode(as_pixels(clip.video[None])))[0]
+        alone = stats.normalize(model.encode(as_pixels(jnp.asarray(clip.video[None]))))[0]
         np.testing.assert_allclose(part[index]["latents"], alone, atol=5e-3)
         assert part[index]["captions"] == dict(clip.captions)
 
