@@ -6,7 +6,7 @@ Yang et al. 2022, "Tensor Programs V", arXiv 2203.03466, table 3, for the width;
 Programs VI", arXiv 2310.02244, table 1 (Depth-muP), for the depth. What is tuned on a small model, the base,
 is then right for a large one.
 
-No model knows of it. What a parameter is follows from its shape in a larger model, and under Adam a factor m
+No model knows of it. What a parameter is follows from its shape in larger models, and under Adam a factor m
 in the forward pass is the same as m in the initial value and m in the learning rate (the former, appendix
 J.2.1). So the factor `sqrt(base_depth / depth)` of the residual branches lies in the initial value and the
 rate of their last layers, and the output's `base_width / width` in those of its kernel.
@@ -23,8 +23,8 @@ from collections import defaultdict
 import jax
 from jaxtyping import PyTree
 
-WIDER, DEEPER = 2, 3  # the larger model: an axis that grows by more than WIDER is one of blocks
-LAST_LAYERS = ("out", "down")  # of an attention, of a perceptron
+GROWTH = 3  # of the larger models
+LAST_LAYERS = ("out", "down", "mlp_down", "conv2", "conv_out", "leave")
 KINDS = {(True, True): "hidden", (True, False): "output", (False, True): "input", (False, False): "fixed"}
 
 Path = tuple[str | int, ...]
@@ -76,36 +76,53 @@ class ParameterScale:
 
 
 def parameter_scales(
-    shapes: PyTree, larger: PyTree, *, width_ratio: float = 1.0, depth_ratio: float = 1.0
+    shapes: PyTree, wider: PyTree, deeper: PyTree, *, width_ratio: float = 1.0, depth_ratio: float = 1.0
 ) -> PyTree:
     """A `ParameterScale` for every parameter.
 
     Args:
       shapes: of the model's parameters.
-      larger: those of a model `WIDER` times as wide and `DEEPER` times as deep, its heads as wide or as many.
+      wider: those of the model `GROWTH` times as wide, its heads as wide or as many.
+      deeper: those of the model `GROWTH` times as deep.
       width_ratio: width of the base model over this one's.
       depth_ratio: depth of the base model over this one's.
     """
-    theirs, lists = _by_path(larger), _grown_lists(_by_path(shapes), _by_path(larger))
+    of_wider, of_deeper = _by_path(wider), _by_path(deeper)
+    lists = _grown_lists(_by_path(shapes), of_deeper)
 
     def scale(path: tuple, leaf: jax.ShapeDtypeStruct) -> ParameterScale:
         names = _names(path)
-        grown = [large / small for small, large in zip(leaf.shape, theirs[names].shape, strict=True)]
-        num_stacked = sum(ratio > WIDER for ratio in grown)
+        num_stacked = _num_stacked(leaf, of_deeper.get(names))
         in_block = num_stacked > 0 or any(names[:i] in lists for i in range(len(names)))
         place = dict(
             depth=math.sqrt(depth_ratio) if in_block else 1.0,
             num_axes=leaf.ndim,
             num_stacked=num_stacked,
-            is_last=in_block and len(names) > 1 and names[-2] in LAST_LAYERS,
+            is_last=in_block and any(name in LAST_LAYERS for name in _within(names)),
         )
         if names[-1] != "kernel":
             return ParameterScale("vector", **place)
+        grown = [large / small for large, small in zip(of_wider[names].shape, leaf.shape, strict=True)]
         # Fan-in is affine in the width, so that two widths tell of all.
-        width = 1 + (grown[-2] - 1) / (WIDER - 1) * (width_ratio - 1)
+        width = 1 + (grown[-2] - 1) / (GROWTH - 1) * (width_ratio - 1)
         return ParameterScale(KINDS[grown[-2] > 1, grown[-1] > 1], width, **place)
 
     return jax.tree_util.tree_map_with_path(scale, shapes)
+
+
+def _num_stacked(leaf: jax.ShapeDtypeStruct, deeper: jax.ShapeDtypeStruct | None) -> int:
+    """Leading axes that grow as the depth does, and the others not at all."""
+    if deeper is None or deeper.ndim != leaf.ndim:
+        return 0
+    ratios = [large / small for large, small in zip(deeper.shape, leaf.shape)]
+    count = sum(ratio == GROWTH for ratio in ratios)
+    return count if ratios == [GROWTH] * count + [1] * (leaf.ndim - count) else 0
+
+
+def _within(names: Path) -> Path:
+    """The part of a path after its last place in a list: names within a block."""
+    last = max((i for i, name in enumerate(names) if isinstance(name, int)), default=-1)
+    return names[last + 1 :]
 
 
 def _names(path: tuple) -> Path:

@@ -1,0 +1,42 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a config's parameters scale with its width and depth: its model held against larger ones."""
+
+import copy
+
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from dit_jax import build
+from dit_jax.train.state import abstract_module
+from dit_jax.train.transfer import GROWTH, parameter_scales
+
+
+def scales(config: ConfigDict) -> PyTree | None:
+    """A `ParameterScale` for every parameter of the denoiser; None where the optimizer needs none."""
+    optimizer, backbone = build.section(config, "optimizer"), build.backbone_config(config)
+    if not optimizer.needs_scales:
+        return None
+    models = config, wider(config), deeper(config)
+    return parameter_scales(
+        *(abstract_module(build.denoiser(one))[1] for one in models),
+        width_ratio=(optimizer.base_width or backbone.width) / backbone.width,
+        depth_ratio=(optimizer.base_depth or backbone.depth) / backbone.depth,
+    )
+
+
+def wider(config: ConfigDict) -> ConfigDict:
+    """With a backbone `GROWTH` times as wide, and such a text encoder where it has the backbone's width."""
+    grown = copy.deepcopy(config)
+    backbone, text = grown.backbone, grown.text
+    if backbone.width == backbone.text_width == text.width:
+        backbone.text_width = text.width = GROWTH * text.width
+    backbone.width *= GROWTH
+    return grown
+
+
+def deeper(config: ConfigDict) -> ConfigDict:
+    """With a backbone `GROWTH` times as deep."""
+    grown = copy.deepcopy(config)
+    grown.backbone.depth *= GROWTH
+    return grown

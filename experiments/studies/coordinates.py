@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""How much training steps change what each layer of a backbone puts out, at any width and depth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from configs import known_world
+from dit_jax import build
+from dit_jax.mesh import MeshConfig, make_mesh
+from dit_jax.scales import scales
+from dit_jax.train.optimizer import Horizon, make_optimizer
+from dit_jax.train.state import abstract_module, make_init, merge_module
+from dit_jax.train.step import make_train_steps
+from experiments.studies.layer_outputs import layer_outputs
+
+HEAD_DIM = 8  # at every width
+LATENTS = (4, 2, 4, 4, 8)  # B t h w c
+SIZES = {  # of those backbones that have them
+    "patch": (1, 1, 1),
+    "time_features": 32,
+    "head_dim": HEAD_DIM,
+    "num_groups": 4,
+    "channel_multipliers": (1, 2),
+    "attention_levels": (1,),
+}
+
+
+def config_at(backbone: str, width: int, depth: int = 2, **optimizer) -> ConfigDict:
+    """The known world's config with a backbone of a width on small latents, its text encoder as wide."""
+    config, fields = known_world.get_config(), build.BACKBONES[backbone].config.__dataclass_fields__
+    heads, channels = width // HEAD_DIM, LATENTS[-1]
+    sizes = {"width": width, "depth": depth, "text_width": width, "in_channels": channels, "num_heads": heads}
+    sizes |= SIZES
+    config.backbone = ConfigDict({"name": backbone} | {k: v for k, v in sizes.items() if k in fields})
+    config.text.update(width=width, num_heads=heads, max_bytes=16)
+    config.optimizer.update(schedule="constant", **optimizer)
+    return config
+
+
+def changes(config: ConfigDict, num_steps: int, num_seeds: int) -> dict[str, float]:
+    """Root mean square, by layer, of how `num_steps` on one batch change what it puts out for that batch.
+
+    The mean is over entries and seeds; layers are named by their kernels, see `layer_outputs`.
+    """
+    make, optimizer, factors = build.denoiser(config), build.section(config, "optimizer"), scales(config)
+    graph = abstract_module(make)[0]
+    inputs, target = _batch(config)
+
+    def predict(params: PyTree) -> Float[Array, "B t h w c"]:
+        return merge_module(graph, params)(*inputs)
+
+    def loss(params, _, key):
+        return jnp.square(predict(params) - target).mean(), {}
+
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    init, abstract = make_init(make, make_optimizer(optimizer, factors), mesh, factors)
+    steps = make_train_steps(loss, optimizer, abstract, scales=factors)
+    outputs = jax.jit(lambda params: layer_outputs(predict, params))
+    squares = []
+    for seed in range(num_seeds):
+        state = init(jax.random.key(seed))
+        before = outputs(state.params)
+        state, _ = steps(state, {"step": jnp.arange(num_steps)}, Horizon(optimizer.lr, 0, num_steps, seed))
+        after = outputs(state.params)
+        squares.append({name: np.square(after[name] - before[name]).mean() for name in before})
+    return {name: float(np.sqrt(np.mean([one[name] for one in squares]))) for name in squares[0]}
+
+
+def _batch(config: ConfigDict) -> tuple[tuple, Float[Array, "B t h w c"]]:
+    """What the denoiser reads, and what it is to predict."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x_t, target = (jax.random.normal(key, LATENTS) for key in keys[:2])
+    texts = jax.random.randint(keys[2], (LATENTS[0], config.text.max_bytes), 2, 258)
+    return (x_t, jnp.linspace(0.1, 0.9, LATENTS[0]), {"text_ids": texts}), target
