@@ -38,6 +38,7 @@ def test_the_loader_is_timed():
     row = loader.loader_rate(batch_size=8, num_batches=4, repeats=2, num_clips=16)
     assert (row["name"], row["unit"], len(row["runs"])) == ("loader", "clips/s", 2)
     assert 10 < row["min"] <= row["value"] <= row["max"]
+    assert row["per_cpu_second"] > 10
 
 
 def test_decoding_is_timed_on_a_given_clip(tmp_path):
