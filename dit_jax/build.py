@@ -26,10 +26,8 @@ from dit_jax.autoencoder.losses import AutoencoderLossConfig
 from dit_jax.autoencoder.model import AutoencoderConfig
 from dit_jax.autoencoder.stages import StageConfig
 from dit_jax.autoencoder.streaming import CausalAutoencoder
-from dit_jax.backbone.dit import DiT
-from dit_jax.backbone.dit_config import DiTConfig
-from dit_jax.backbone.dit_flops import dit_flops
-from dit_jax.backbone.patchify import token_grid
+from dit_jax.backbone.patchify import Patch, token_grid
+from dit_jax.backbone.registry import BACKBONES, Backbone
 from dit_jax.build_clips import (
     caption_level,
     caption_levels,
@@ -72,7 +70,6 @@ from dit_jax.text.frozen import FrozenTextConfig
 from dit_jax.train.loop import LoopConfig
 from dit_jax.train.optimizer import OptimizerConfig
 
-BACKBONES = {"dit": (DiTConfig, DiT, dit_flops)}  # name: config, module, FLOPs of a clip
 CAPTIONERS = {  # name: maker
     "known_world": lambda config: KnownWorldCaptioner(known_world(config)),
     "endpoint": lambda config: VisionEndpoint(section(config, "endpoint")),
@@ -104,32 +101,43 @@ def section(config: ConfigDict, name: str) -> Any:
     return construct(SECTIONS[name], config.get(name, {}), name)
 
 
-def backbone_config(config: ConfigDict) -> Any:
-    """The validated config of the backbone that `config.backbone.name` names."""
-    values = config.backbone.to_dict()
-    name = values.pop("name")
+def backbone(config: ConfigDict) -> Backbone:
+    """What `config.backbone.name` names."""
+    name = config.backbone.name
     if name not in BACKBONES:
         raise ValueError(f"config.backbone.name={name!r} is unknown; {nearest(name, list(BACKBONES))}")
-    return construct(BACKBONES[name][0], values, "backbone")
+    return BACKBONES[name]
+
+
+def backbone_config(config: ConfigDict) -> Any:
+    """The validated config of the backbone that `config.backbone.name` names."""
+    kind = backbone(config)
+    values = {key: value for key, value in config.backbone.to_dict().items() if key != "name"}
+    return construct(kind.config, values, "backbone")
+
+
+def patch(config: ConfigDict) -> Patch:
+    """Of the backbone; a U-Net takes every latent by itself."""
+    return tuple(getattr(backbone_config(config), "patch", (1, 1, 1)))
 
 
 def denoiser(config: ConfigDict) -> Callable[[nnx.Rngs], Denoiser]:
     """A maker of the text encoder and backbone."""
-    text, backbone, module = prompts.text(config), backbone_config(config), BACKBONES[config.backbone.name][1]
+    text, sizes, module = prompts.text(config), backbone_config(config), backbone(config).module
     if not isinstance(text, ByteText):
-        return lambda rngs: Denoiser(None, module(backbone, rngs=rngs))
-    if backbone.text_width != text.config.width:
+        return lambda rngs: Denoiser(None, module(sizes, rngs=rngs))
+    if sizes.text_width != text.config.width:
         raise ValueError(
-            f"config.backbone.text_width={backbone.text_width} differs from config.text.width="
+            f"config.backbone.text_width={sizes.text_width} differs from config.text.width="
             f"{text.config.width}: make them equal"
         )
-    return lambda rngs: Denoiser(ByteTextEncoder(text.config, rngs=rngs), module(backbone, rngs=rngs))
+    return lambda rngs: Denoiser(ByteTextEncoder(text.config, rngs=rngs), module(sizes, rngs=rngs))
 
 
 def forward_flops(config: ConfigDict, latent_shape: tuple[int, ...]) -> dict[str, int]:
     """FLOPs of one clip's forward pass, by part."""
     text = prompts.text(config)
-    parts = BACKBONES[config.backbone.name][2](backbone_config(config), latent_shape, text.num_tokens)
+    parts = backbone(config).flops(backbone_config(config), latent_shape, text.num_tokens)
     return {**parts, "text_encoder": byte_text_flops(text.config) if isinstance(text, ByteText) else 0}
 
 
@@ -202,13 +210,13 @@ def native_sizes(
     Raises:
       ValueError: clips fit no bucket, or no row.
     """
-    sizes, patch = autoencoder_sizes(config, folder), backbone_config(config).patch
+    sizes, cell = autoencoder_sizes(config, folder), patch(config)
     compression = (sizes.temporal_compression, *[sizes.spatial_compression] * 2)
     buckets, clips = section(config, "buckets"), clip_sizes(config.data.path)
     unfit = unfit or buckets.unfit
     if config.loader.layout == "packed":
-        return own_sizes(clips, compression, patch, section(config, "packing").row_tokens, unfit)
-    return assign(clips, make_buckets(buckets, compression, patch), unfit)
+        return own_sizes(clips, compression, cell, section(config, "packing").row_tokens, unfit)
+    return assign(clips, make_buckets(buckets, compression, cell), unfit)
 
 
 def sizes_identity(config: ConfigDict) -> dict[str, Any] | None:
@@ -216,8 +224,8 @@ def sizes_identity(config: ConfigDict) -> dict[str, Any] | None:
     if config.data.source != "clips" or config.loader.layout == "fixed":
         return None
     name = "packing" if config.loader.layout == "packed" else "buckets"
-    patch = list(backbone_config(config).patch)
-    return {"layout": config.loader.layout, "patch": patch, **json.loads(json.dumps(config[name].to_dict()))}
+    values = json.loads(json.dumps(config[name].to_dict()))
+    return {"layout": config.loader.layout, "patch": list(patch(config)), **values}
 
 
 def warn_of_cut_captions(config: ConfigDict, folder: str | pathlib.Path = ".") -> None:
@@ -266,12 +274,11 @@ def plan(config: ConfigDict, source: Any) -> Plan | None:
         return None
     if not hasattr(source, "shapes"):
         raise ValueError(f"config.loader.layout={settings.layout!r} is for latents: encode the clips first")
-    patch = backbone_config(config).patch
+    cell = patch(config)
     if settings.layout == "packed":
-        grids = token_grids(source.shapes, patch)
-        return Packed(grids, patch, section(config, "packing"), settings.batch_size)
+        return Packed(token_grids(source.shapes, cell), cell, section(config, "packing"), settings.batch_size)
     buckets = section(config, "buckets")
-    return bucket_latents(source.shapes, patch, buckets).plan(buckets.batch_multiple)
+    return bucket_latents(source.shapes, cell, buckets).plan(buckets.batch_multiple)
 
 
 def latents_folder(config: ConfigDict, folder: str | pathlib.Path, split: str) -> pathlib.Path:
@@ -372,10 +379,14 @@ def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
     for stage in autoencoder_stages(config):
         stage_loss(config, stage)
     denoiser(config)
-    backbone = backbone_config(config)
-    token_grid(shape, backbone.patch)
-    if backbone.in_channels != shape[-1]:
+    if config.loader.layout == "packed" and not hasattr(backbone(config).module, "packed"):
         raise ValueError(
-            f"config.backbone.in_channels={backbone.in_channels} differs from the latents' {shape[-1]} "
+            f"config.backbone.name={config.backbone.name!r} works on a grid, and config.loader.layout='packed' "
+            "has none: use 'buckets' or 'fixed', or a transformer"
+        )
+    token_grid(shape, patch(config))
+    if (channels := backbone_config(config).in_channels) != shape[-1]:
+        raise ValueError(
+            f"config.backbone.in_channels={channels} differs from the latents' {shape[-1]} "
             "channels: make them equal"
         )

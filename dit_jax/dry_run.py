@@ -38,9 +38,7 @@ def dry_run(config: ConfigDict, folder: str | pathlib.Path = ".") -> Table:
     source = build.latents_source(build.latents_folder(config, folder, "train"))
     if config.loader.layout == "packed":
         return build.plan(config, source).table()
-    found = bucket_latents(
-        source.shapes, build.backbone_config(config).patch, build.section(config, "buckets")
-    )
+    found = bucket_latents(source.shapes, build.patch(config), build.section(config, "buckets"))
     if config.loader.layout == "buckets":
         return found.table()
     return _one_size(config, build.latent_shape(config, folder), len(source))
@@ -48,7 +46,7 @@ def dry_run(config: ConfigDict, folder: str | pathlib.Path = ".") -> Table:
 
 def _packed_clips(config: ConfigDict, folder: str | pathlib.Path) -> Table:
     found = build.native_sizes(config, folder, "list")
-    (pt, ph, pw), sizes = build.backbone_config(config).patch, build.autoencoder_sizes(config, folder)
+    (pt, ph, pw), sizes = build.patch(config), build.autoencoder_sizes(config, folder)
     space = sizes.spatial_compression
     pixels = np.array([found.buckets[k].size for k in found.bucket_of if k >= 0], np.int64).reshape(-1, 3)
     frames = (pixels[:, :1] - 1) // sizes.temporal_compression + 1
@@ -60,7 +58,7 @@ def _packed_clips(config: ConfigDict, folder: str | pathlib.Path) -> Table:
 
 
 def _one_size(config: ConfigDict, shape: tuple[int, ...], num_clips: int | str) -> Table:
-    tokens = int(np.prod(shape[:3]) // np.prod(build.backbone_config(config).patch))
+    tokens = int(np.prod(shape[:3]) // np.prod(build.patch(config)))
     size, batch_size = "x".join(map(str, shape[:3])), config.loader.batch_size
     row = (size, str(num_clips), str(tokens), str(batch_size), str(tokens * batch_size))
     return [("latents", "clips", "tokens", "batch size", "tokens in a batch"), row]

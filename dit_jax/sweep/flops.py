@@ -30,4 +30,4 @@ def step_flops(config: ConfigDict, latent_shape: tuple[int, ...]) -> int:
 
 def tokens_per_clip(config: ConfigDict, latent_shape: tuple[int, ...]) -> int:
     """Video tokens of one clip."""
-    return int(np.prod(token_grid(latent_shape, tuple(config.backbone.patch))))
+    return int(np.prod(token_grid(latent_shape, build.patch(config))))

@@ -7,12 +7,9 @@ import math
 
 from ml_collections import ConfigDict
 
-from dit_jax.layers.attention import check_heads
+from dit_jax import build
+from dit_jax.backbone.rungs import num_heads
 
-ASPECT = 24  # width over depth
-HEAD_DIM = 16
-LEAST_HEADS = 2  # one head costs 4 % of the loss at width 24
-LEAST_WIDTH = 12
 SET_HERE = (
     "backbone.width",
     "backbone.text_width",
@@ -27,16 +24,18 @@ REFERENCE_WIDTH = 32  # at which config.optimizer.lr holds
 def ladder(config: ConfigDict, width: int) -> ConfigDict:
     """The config of the ladder's rung of `width`.
 
-    Depth is `width / 24` (at least 2), heads are 16 wide (but two at least), the byte text encoder has the
-    backbone's width (a frozen one keeps its own), and the learning rate is `config.optimizer.lr` at width 32,
-    falling with the root of the width. A depth or number of heads that is not 0 in the config is kept as it is.
+    The backbone's rule gives its other sizes (see `backbone.rungs`), where they are 0 in the config. The byte
+    text encoder has the width that the backbone reads (a frozen one keeps its own), and the learning rate is
+    `config.optimizer.lr` at width 32, falling with the root of the width (where `config.optimizer.base_width` is
+    set it is the same at every width, see `train.transfer`). The batch stays the config's: at
+    the sizes of a ladder the smallest that a device runs well is the best at every width.
 
     Args:
       config: of the sweep; left as it is.
       width: even.
 
     Raises:
-      ValueError: no heads of even width fill `width`, or the config sets what only the ladder may set.
+      ValueError: no backbone has this width, or the config sets what only the ladder may set.
     """
     frozen = config.text.get("name", "byte") != "byte"
     for name in SET_HERE:
@@ -47,15 +46,15 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
             raise ValueError(
                 f"config.{name}={config[section][key]}: a sweep sets it from config.sweep; leave it 0"
             )
-    if width < LEAST_WIDTH:
-        raise ValueError(f"width={width} is below {LEAST_WIDTH}, the least on the ladder")
-    num_heads = config.backbone.num_heads or max(LEAST_HEADS, width // HEAD_DIM)
-    depth = config.backbone.depth or max(2, round(width / ASPECT))
-    check_heads(width, num_heads)
     rung = copy.deepcopy(config)
-    text_width = config.backbone.text_width if frozen else width
-    rung.backbone.update(width=width, depth=depth, num_heads=num_heads, text_width=text_width)
-    rung.backbone.unroll = min(depth, rung.backbone.unroll)
-    rung.text.update(width=width, num_heads=num_heads)
-    rung.optimizer.lr = float(config.optimizer.lr * math.sqrt(REFERENCE_WIDTH / width))
+    for name, value in build.backbone(config).rung(width, config.backbone.to_dict()).items():
+        rung.backbone[name] = config.backbone[name] or value
+    if "unroll" in rung.backbone:
+        rung.backbone.unroll = min(rung.backbone.depth, rung.backbone.unroll)
+    if not frozen:
+        text_width = rung.backbone.text_width
+        rung.text.update(width=text_width, num_heads=num_heads(text_width))
+    build.backbone_config(rung)
+    if not config.optimizer.get("base_width"):  # else the optimizer transfers the rate by itself
+        rung.optimizer.lr = float(config.optimizer.lr * math.sqrt(REFERENCE_WIDTH / width))
     return rung

@@ -54,10 +54,13 @@ class Sweep:
             raise ValueError("the config has no section `sweep`: start from configs/quickstart.py")
         self.settings = build.construct(SweepConfig, config.sweep, "sweep")
         self.latent_shape = build.latent_shape(config, self.folder)
-        self.trials = isoflop_grid(self._trial_base(), self.settings, self.latent_shape)
+        self.trials = self._grid()
         for run in self.trials:
             build.check(run, self.latent_shape)
         self._parts = self._count_parts()
+
+    def _grid(self) -> list[ConfigDict]:
+        return isoflop_grid(self._trial_base(), self.settings, self.latent_shape)
 
     def _count_parts(self) -> dict[str, int]:
         """Parts of each split to encode: none where `config.data` is latents already."""
@@ -162,7 +165,7 @@ class Sweep:
                 run.trial,
                 "trial",
                 dict(config=run.to_dict(), folder=str(self._trial_folder(run)), record=record, role=role),
-                group=run.backbone.width,
+                group=(run.backbone.name, run.backbone.width),
                 weight=run.budget_flops,
             )
             for run in trials
