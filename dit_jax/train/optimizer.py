@@ -7,6 +7,7 @@ budget, learning rate and seed of a sweep. The algorithms are Optax's; ours is w
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import jax
@@ -165,11 +166,10 @@ def _adafactor(config: OptimizerConfig, scales: PyTree | None) -> optax.Gradient
 
 
 def _muon(config: OptimizerConfig, scales: PyTree) -> optax.GradientTransformation:
-    """Stacked blocks are matrices of their own; the taps of a convolution are inputs."""
     axes = jax.tree.map(_matrix_axes, scales)
-    adam = dict(adam_b1=config.b1, adam_b2=config.b2, eps=config.eps)
-    descent = optax.contrib.muon(1.0, muon_weight_dimension_numbers=axes, consistent_rms=MUON_RMS, **adam)
-    return optax.chain(descent, optax.scale(-1))
+    muon = optax.contrib.scale_by_muon(weight_dimension_numbers=axes)
+    labels = jax.tree.map(lambda scale: "muon" if scale.kind == "hidden" else "adam", scales)
+    return optax.partition({"muon": muon, "adam": _adam(config, scales)}, labels)
 
 
 def _rms(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformation:
@@ -180,23 +180,25 @@ def _rms(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransf
 DIRECTIONS = dict(zip(OPTIMIZERS, (_adam, _adafactor, _muon, _rms), strict=True))
 
 
-def _matrix_axes(scale: ParameterScale) -> optax.contrib.MuonDimensionNumbers | None:
+def _matrix_axes(scale: ParameterScale) -> optax.contrib.MuonDimensionNumbers | optax.MaskedNode:
+    """Stacked blocks are matrices of their own; the taps of a convolution are inputs."""
     if scale.kind != "hidden":
-        return None
+        return optax.MaskedNode()
     return optax.contrib.MuonDimensionNumbers(tuple(range(scale.num_stacked, scale.num_axes - 1)), -1)
 
 
 def _scale_each(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformation:
     """Every parameter's own factor of the learning rate."""
 
-    def factor(scale: ParameterScale) -> float:
-        return scale.lr_orthogonal if config.name == "muon" and scale.kind == "hidden" else scale.lr
+    def scaled(update: Array, scale: ParameterScale) -> Array:
+        if config.name != "muon" or scale.kind != "hidden":
+            return scale.lr * update
+        fans = math.prod(update.shape[scale.num_stacked : -1]), update.shape[-1]
+        return scale.lr_orthogonal * MUON_RMS * math.sqrt(max(fans)) * update
 
     if scales is None:
         return optax.identity()
-    return optax.stateless(
-        lambda updates, params: jax.tree.map(lambda u, scale: factor(scale) * u, updates, scales)
-    )
+    return optax.stateless(lambda updates, params: jax.tree.map(scaled, updates, scales))
 
 
 def _descend() -> optax.GradientTransformationExtraArgs:
