@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -282,3 +284,18 @@ def test_held_out_clips_are_read_whole(files, encoded):
     }
     tokens = source[5]["text"]["dense"]  # the level that is trained on most
     np.testing.assert_array_equal(arrays["text_tokens"][5][arrays["text_mask"][5]], tokens)
+
+
+def test_a_network_reads_the_tokens_and_not_the_padding(files, encoded):
+    made = of_latents(config(files, short=0.6, dense=0.4))
+    made.backbone.update(width=16, depth=1, num_heads=1, unroll=1)
+    source = build.latents_source(build.latents_folder(made, encoded, "validation"))
+    (arrays,) = build.held_out(made, source)
+    arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+    latents, mask = arrays.pop("latents"), arrays["text_mask"]
+    assert not mask.all()
+    model = randomise(build.denoiser(made)(nnx.Rngs(0)))
+    predict = jax.jit(lambda tokens: model(latents, jnp.full(6, 0.5), {**arrays, "text_tokens": tokens}))
+    expected, tokens = predict(arrays["text_tokens"]), arrays["text_tokens"]
+    np.testing.assert_array_equal(predict(jnp.where(mask[..., None], tokens, 7.0)), expected)
+    assert (predict(tokens + 1.0) != expected).any()
