@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from dit_jax.arrays import DType, Known, TextMask, TextTokens, Time
 from dit_jax.layers.attention import Attention, ids_of_mask
-from dit_jax.layers.conv import Conv2d, Convolved, Features, GroupNorm, TemporalConv, upsample
+from dit_jax.layers.conv import Conv2d, Convolved, Features, GroupNorm, TemporalConv
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids
 from dit_jax.layers.norm import layer_norm
@@ -51,8 +51,20 @@ def halve(known: Known) -> Bool[Array, "B t _h _w 1"]:
     return known.reshape(batch, frames, height // 2, 2, width // 2, 2, 1).all((3, 5))
 
 
+def temporal_conv(
+    channels: int, temporal: bool, *, rngs: nnx.Rngs, dtype: DType = jnp.float32
+) -> TemporalConv | None:
+    """A 1-D convolution over time that begins as the identity; None unless `temporal`."""
+    return TemporalConv(channels, channels, identity=True, rngs=rngs, dtype=dtype) if temporal else None
+
+
+def across_frames(conv: TemporalConv | None, x: Features) -> Features:
+    """The convolution over time, unless there is one frame."""
+    return x if conv is None or x.shape[1] == 1 else conv(x)
+
+
 class PseudoConv3d(nnx.Module):
-    """A 2-D convolution within frames, then a 1-D convolution across them that begins as the identity.
+    """A 2-D convolution within frames, then a 1-D convolution across them.
 
     Args:
       in_channels: of the input.
@@ -76,16 +88,11 @@ class PseudoConv3d(nnx.Module):
         dtype: DType = jnp.float32,
     ):
         make = dict(rngs=rngs, dtype=dtype)
-        self.spatial_conv = Conv2d(in_channels, out_channels, stride=stride, scale=scale, **make)
-        identity = dict(identity=True, **make)
-        self.temporal_conv = TemporalConv(out_channels, out_channels, **identity) if temporal else None
+        self.conv = Conv2d(in_channels, out_channels, stride=stride, scale=scale, **make)
+        self.temporal_conv = temporal_conv(out_channels, temporal, **make)
 
     def __call__(self, x: Features) -> Convolved:
-        return self.across_frames(self.spatial_conv(x))
-
-    def across_frames(self, x: Features) -> Features:
-        """The 1-D convolution, unless there is one frame."""
-        return x if self.temporal_conv is None or x.shape[1] == 1 else self.temporal_conv(x)
+        return across_frames(self.temporal_conv, self.conv(x))
 
 
 class ResidualBlock(nnx.Module):
@@ -111,18 +118,20 @@ class ResidualBlock(nnx.Module):
         dtype: DType = jnp.float32,
     ):
         make = dict(rngs=rngs, dtype=dtype)
-        self.norm_in = group_norm(in_channels)
-        self.conv_in = PseudoConv3d(in_channels, out_channels, temporal=temporal, **make)
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = Conv2d(in_channels, out_channels, **make)
+        self.temporal_conv1 = temporal_conv(out_channels, temporal, **make)
         self.modulation = Dense(time_width, 2 * out_channels, **make)
-        self.norm_out = group_norm(out_channels)
-        self.conv_out = PseudoConv3d(out_channels, out_channels, temporal=temporal, scale=0.0, **make)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = Conv2d(out_channels, out_channels, scale=0.0, **make)
+        self.temporal_conv2 = temporal_conv(out_channels, temporal, **make)
         self.skip = None if in_channels == out_channels else Dense(in_channels, out_channels, **make)
 
     def __call__(self, x: Features, context: Context) -> Convolved:
-        y = self.conv_in(jax.nn.silu(self.norm_in(x)))
+        y = across_frames(self.temporal_conv1, self.conv1(jax.nn.silu(self.norm1(x))))
         shift, scale = jnp.split(context.modulation(self.modulation, x.shape[2:4]), 2, -1)
-        y = self.conv_out(jax.nn.silu(self.norm_out(y) * (1 + scale) + shift))
-        return y + (x if self.skip is None else self.skip(x))
+        y = self.conv2(jax.nn.silu(self.norm2(y) * (1 + scale) + shift))
+        return across_frames(self.temporal_conv2, y) + (x if self.skip is None else self.skip(x))
 
 
 class AttentionBlock(nnx.Module):
@@ -169,16 +178,6 @@ class AttentionBlock(nnx.Module):
         y = layer_norm(x).reshape(batch, -1, channels)
         x = x + self.text_attention(y, context.text, ids=ids_of_mask(context.text_mask)).reshape(x.shape)
         return x + self.mlp_down(jax.nn.gelu(self.mlp_up(layer_norm(x)), approximate=True))
-
-
-class Upsample(nnx.Module):
-    """Doubles height and width by repetition, then convolves."""
-
-    def __init__(self, channels: int, *, temporal: bool, rngs: nnx.Rngs, dtype: DType = jnp.float32):
-        self.conv = PseudoConv3d(channels, channels, temporal=temporal, rngs=rngs, dtype=dtype)
-
-    def __call__(self, x: Features, size: tuple[int, int]) -> Convolved:
-        return self.conv(upsample(x, size))
 
 
 class ConditionEmbedding(nnx.Module):

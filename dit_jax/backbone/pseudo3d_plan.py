@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the pseudo-3D U-Net is made of: its sizes, its layers in order, and what they compute."""
+"""What the pseudo-3D U-Net is made of: its sizes, its levels, and what they compute."""
 
 import collections
 import dataclasses
@@ -9,6 +9,9 @@ import math
 from dit_jax.layers.attention import check_heads
 from dit_jax.layers.conv import taps_inside
 from dit_jax.layers.stack import check_remat
+
+Grid = tuple[int, int, int]  # (t, h, w)
+Counts = dict[str, int]  # multiply-adds by part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,39 +88,28 @@ class UNetPseudo3DConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """One layer of the U: a block, or what leads to the next level."""
+class Level:
+    """The blocks that work at one height and width."""
 
-    kind: str  # block, down or up
-    part: str  # down (its output is kept), middle, or up (its blocks take what was kept)
-    level: int  # of its output
-    in_channels: int
-    out_channels: int
-    attention: bool = False
+    width: int
+    down: tuple[int, ...]  # channels into each block on the way down
+    up: tuple[int, ...]  # and on the way up: with what was kept on the way down
+    attention: bool
 
 
-def plan(config: UNetPseudo3DConfig) -> list[Step]:
-    """The layers between the first convolution and the head, in order."""
+def plan(config: UNetPseudo3DConfig) -> list[Level]:
+    """The levels, from the largest to the smallest. Between two, the width of the larger is resized on the way
+    down, and that of the smaller on the way up."""
     widths = [config.width * multiplier for multiplier in config.channel_multipliers]
-    steps, kept, channels = [], [config.width], config.width
-    for level, width in enumerate(widths):
-        attention = level in config.attention_levels
-        if level:
-            steps.append(Step("down", "down", level, channels, channels))
-            kept.append(channels)
-        for _ in range(config.depth):
-            steps.append(Step("block", "down", level, channels, width, attention))
-            kept.append(channels := width)
-    steps.append(Step("block", "middle", level, channels, channels, True))
-    steps.append(Step("block", "middle", level, channels, channels))
-    for level, width in reversed(list(enumerate(widths))):
-        attention = level in config.attention_levels
-        for _ in range(config.depth + 1):
-            steps.append(Step("block", "up", level, channels + kept.pop(), width, attention))
-            channels = width
-        if level:
-            steps.append(Step("up", "up", level - 1, channels, channels))
-    return steps
+    levels = []
+    for number, width in enumerate(widths):
+        before = widths[max(number - 1, 0)] if number else config.width
+        below = widths[min(number + 1, len(widths) - 1)]
+        repeated = (config.depth - 1) * (width,)
+        down, kept = (before, *repeated), (width, *repeated, before)
+        up = tuple(a + b for a, b in zip((below, *repeated, width), kept))
+        levels.append(Level(width, down, up, number in config.attention_levels))
+    return levels
 
 
 def unet_pseudo3d_flops(
@@ -130,51 +122,59 @@ def unet_pseudo3d_flops(
       latent_shape: `(t, h, w, c)`.
       num_text_tokens: text tokens of a prompt, padding included, as they are computed.
     """
-    grids = [tuple(latent_shape[:3])]
-    for _ in config.channel_multipliers[1:]:
-        grids.append((grids[0][0], *(-(-side // 2) for side in grids[-1][1:])))
-    across, low = config.temporal and latent_shape[0] > 1, config.low_resolution_channels
-    times, features, time_width = 1 + config.known_channels, config.time_features, config.time_width
-    embedded = times + across + (low > 0)
+    grid, levels = tuple(latent_shape[:3]), plan(config)
+    over_time, low = config.temporal and grid[0] > 1, config.low_resolution_channels
+    embedded = 1 + config.known_channels + over_time + (low > 0)
     entries = (config.in_channels + 1) * config.known_channels + low
-    counts = collections.Counter(
-        convolution=_conv(grids[0], config.in_channels, config.width, across)
-        + _conv(grids[0], entries, config.width, False)
-        + _conv(grids[0], config.width, config.in_channels, across),
-        modulation=embedded * (features + time_width) * time_width,
+    total = collections.Counter(
+        convolution=_conv(grid, config.in_channels, config.width, over_time)
+        + _conv(grid, entries, config.width, False)
+        + _conv(grid, config.width, config.in_channels, over_time),
+        modulation=embedded * (config.time_features + config.time_width) * config.time_width,
     )
-    for step in plan(config):
-        counts.update(_step(config, step, grids, num_text_tokens, across))
-    return {part: 2 * counts[part] for part in ("convolution", "attention", "mlp", "text", "modulation")}
+    for number, level in enumerate(levels):
+        if number:
+            above = levels[number - 1].width
+            total["convolution"] += _conv(grid, above, above, over_time, stride=2)
+            total["convolution"] += _conv(grid, level.width, level.width, over_time)
+            grid = halved(grid)
+        for in_channels in level.down + level.up:
+            total.update(_residual(config, in_channels, level.width, grid, over_time))
+        for _ in level.down + level.up if level.attention else ():
+            total.update(_attention(config, level.width, grid, over_time, num_text_tokens))
+    for _ in range(2):  # the middle
+        total.update(_residual(config, level.width, level.width, grid, over_time))
+    total.update(_attention(config, level.width, grid, over_time, num_text_tokens))
+    return {part: 2 * total[part] for part in ("convolution", "attention", "mlp", "text", "modulation")}
 
 
-def _step(config: UNetPseudo3DConfig, step: Step, grids: list, num_text_tokens: int, across: bool) -> dict:
-    """Multiply-adds of a layer by part."""
-    width, grid = step.out_channels, grids[step.level]
-    if step.kind != "block":
-        down = step.kind == "down"
-        source = grids[step.level - 1] if down else grid
-        return {"convolution": _conv(source, step.in_channels, width, across, 2 if down else 1)}
-    frames, cells = grid[0], grid[1] * grid[2]
-    sites, skip = frames * cells, step.in_channels != width
-    counts = {
-        "convolution": _conv(grid, step.in_channels, width, across)
-        + _conv(grid, width, width, across)
-        + skip * sites * step.in_channels * width,
-        "modulation": (1 + config.known_channels) * config.time_width * 2 * width,
-    }
-    if not step.attention:
-        return counts
-    spans = [cells, frames] if across else [cells]
-    return counts | {
+def halved(grid: Grid) -> Grid:
+    """The next level's size, rounded up."""
+    return grid[0], -(-grid[1] // 2), -(-grid[2] // 2)
+
+
+def _residual(
+    config: UNetPseudo3DConfig, in_channels: int, width: int, grid: Grid, over_time: bool
+) -> Counts:
+    skip = (in_channels != width) * math.prod(grid) * in_channels * width
+    convolutions = _conv(grid, in_channels, width, over_time) + _conv(grid, width, width, over_time)
+    modulation = (1 + config.known_channels) * config.time_width * 2 * width
+    return {"convolution": convolutions + skip, "modulation": modulation}
+
+
+def _attention(
+    config: UNetPseudo3DConfig, width: int, grid: Grid, over_time: bool, num_text_tokens: int
+) -> Counts:
+    sites, spans = math.prod(grid), [grid[1] * grid[2], *([grid[0]] if over_time else [])]
+    return {
         "attention": sum(sites * (4 * width**2 + 2 * span * width) for span in spans),
         "text": 2 * sites * width**2 + 2 * num_text_tokens * (config.text_width + sites) * width,
         "mlp": 2 * sites * config.mlp_ratio * width**2,
     }
 
 
-def _conv(grid: tuple[int, ...], in_channels: int, channels: int, across: bool, stride: int = 1) -> int:
-    """Multiply-adds of a `PseudoConv3d` whose input has the `grid` (t, h, w)."""
-    within = grid[0] * math.prod(taps_inside(3, side, stride) for side in grid[1:]) * in_channels
-    pixels = grid[0] * math.prod(-(-side // stride) for side in grid[1:])
-    return (within + across * 3 * pixels * channels) * channels
+def _conv(grid: Grid, in_channels: int, channels: int, over_time: bool, stride: int = 1) -> int:
+    """Multiply-adds of a `PseudoConv3d` whose input has the `grid`."""
+    taps = math.prod(taps_inside(3, side, stride) for side in grid[1:])
+    pixels = math.prod(-(-side // stride) for side in grid[1:])
+    return grid[0] * (taps * in_channels + over_time * 3 * pixels * channels) * channels

@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from dit_jax.arrays import Known, Latents, TextMask, TextTokens, Time
 from dit_jax.backbone.pseudo3d_blocks import (
@@ -32,12 +32,12 @@ from dit_jax.backbone.pseudo3d_blocks import (
     Context,
     PseudoConv3d,
     ResidualBlock,
-    Upsample,
+    across_frames,
     group_norm,
     halve,
 )
-from dit_jax.backbone.pseudo3d_plan import Step, UNetPseudo3DConfig, plan, unet_pseudo3d_flops
-from dit_jax.layers.conv import Conv2d, Convolved, Features
+from dit_jax.backbone.pseudo3d_plan import Level, UNetPseudo3DConfig, plan, unet_pseudo3d_flops
+from dit_jax.layers.conv import Conv2d, Convolved, Features, upsample
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.rope import rotations
 from dit_jax.layers.stack import REMAT
@@ -45,23 +45,42 @@ from dit_jax.layers.stack import REMAT
 __all__ = ["UNetPseudo3D", "UNetPseudo3DConfig", "inherit", "is_temporal", "unet_pseudo3d_flops"]
 
 FPS_SCALE = 1e-3  # the embedding reads a thousandth: its sinusoids then turn once in 2 pi frames per second
-TEMPORAL = ("temporal_conv", "temporal_attention", "fps_embedding")
+TEMPORAL = ("temporal_", "fps_")  # how the names of what works across frames begin
 
 
 class Block(nnx.Module):
     """A residual block and, at some levels, attention."""
 
-    def __init__(self, config: UNetPseudo3DConfig, step: Step, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: UNetPseudo3DConfig, in_channels: int, width: int, attention: bool, *, rngs: nnx.Rngs
+    ):
         make = dict(temporal=config.temporal, rngs=rngs, dtype=jnp.dtype(config.dtype))
-        width = step.out_channels
         heads = width * config.num_heads // config.width
-        self.residual = ResidualBlock(step.in_channels, width, config.time_width, **make)
         sizes = (width, heads, config.text_width, config.mlp_ratio)
-        self.attention = AttentionBlock(*sizes, **make) if step.attention else None
+        self.residual = ResidualBlock(in_channels, width, config.time_width, **make)
+        self.attention = AttentionBlock(*sizes, **make) if attention else None
 
     def __call__(self, x: Features, context: Context) -> Convolved:
         x = self.residual(x, context)
         return x if self.attention is None else self.attention(x, context)
+
+
+class Blocks(nnx.Module):
+    """The blocks of a level on the way down or up, and the convolution that leads to the next, if any."""
+
+    def __init__(
+        self,
+        config: UNetPseudo3DConfig,
+        level: Level,
+        in_channels: tuple[int, ...],
+        stride: int | None,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        sizes, make = (level.width, level.attention), dict(temporal=config.temporal, rngs=rngs)
+        self.blocks = nnx.List([Block(config, channels, *sizes, rngs=rngs) for channels in in_channels])
+        resize = dict(stride=stride, dtype=jnp.dtype(config.dtype), **make)
+        self.resize = PseudoConv3d(level.width, level.width, **resize) if stride else None
 
 
 class UNetPseudo3D(nnx.Module):
@@ -80,7 +99,15 @@ class UNetPseudo3D(nnx.Module):
         self.time_embedding = TimeEmbedding(time_width, **embedding)
         self.fps_embedding = ConditionEmbedding(time_width, **embedding) if config.temporal else None
         self.noise_embedding = ConditionEmbedding(time_width, **embedding) if low else None
-        self.layers = nnx.List([_layer(config, step, rngs) for step in plan(config)])
+        levels, last = plan(config), len(config.channel_multipliers) - 1
+        self.down = nnx.List(
+            [Blocks(config, v, v.down, 2 if i < last else None, rngs=rngs) for i, v in enumerate(levels)]
+        )
+        middle = (levels[-1].width, levels[-1].width)
+        self.middle = nnx.List([Block(config, *middle, attends, rngs=rngs) for attends in (True, False)])
+        self.up = nnx.List(
+            [Blocks(config, v, v.up, 1 if i else None, rngs=rngs) for i, v in enumerate(levels)][::-1]
+        )
         self.head_norm = group_norm(width)
         self.head = PseudoConv3d(width, config.in_channels, scale=0.0, **temporal)
 
@@ -116,31 +143,35 @@ class UNetPseudo3D(nnx.Module):
         context = self._context(x_t, t, text, text_mask, known, micro)
         x = self._embed(x_t, known, micro)
         kept = [x]
-        for step, layer in zip(plan(config), self.layers, strict=True):
-            if step.part == "up" and step.kind == "block":
-                x = jnp.concatenate([x, kept.pop()], -1)
-            x = self._run(step, layer, x, context, kept)
-            if step.part == "down":
-                kept.append(x)
+        for level in self.down:
+            for block in level.blocks:
+                kept.append(x := self._run(block, context, x))
+            if level.resize is not None:
+                kept.append(x := level.resize(x))
+        for block in self.middle:
+            x = self._run(block, context, x)
+        for level in self.up:
+            for block in level.blocks:
+                x = self._run(block, context, x, kept.pop())
+            if level.resize is not None:
+                x = level.resize(upsample(x, kept[-1].shape[2:4]))
         return self.head(jax.nn.silu(self.head_norm(x)))
 
-    def _run(self, step: Step, layer: nnx.Module, x: Features, context: Context, kept: list) -> Convolved:
-        if step.kind == "down":
-            return layer(x)
-        if step.kind == "up":
-            return layer(x, kept[-1].shape[2:4])
-        if self.config.remat == "none":
-            return layer(x, context)
-        policy = REMAT[self.config.remat]
-        return jax.checkpoint(lambda block, y, c: block(y, c), policy=policy)(layer, x, context)
+    def _run(self, block: Block, context: Context, *parts: Float[Array, "B t h w _"]) -> Convolved:
+        def apply(block, context, *parts):
+            return block(jnp.concatenate(parts, -1), context)
+
+        remat = self.config.remat
+        run = apply if remat == "none" else jax.checkpoint(apply, policy=REMAT[remat])
+        return run(block, context, *parts)
 
     def _embed(self, x_t: Latents, known: Known | None, micro: dict[str, Array]) -> Convolved:
-        x = self.embed.spatial_conv(x_t)
+        x = self.embed.conv(x_t)
         if self.embed_known is not None:
             x = x + self.embed_known(jnp.concatenate([jnp.where(known, x_t, 0), known], -1))
         if self.embed_low_resolution is not None:
             x = x + self.embed_low_resolution(micro["low_resolution"])
-        return self.embed.across_frames(x)
+        return across_frames(self.embed.temporal_conv, x)
 
     def _context(self, x_t, t, text, text_mask, known, micro) -> Context:
         config, frames = self.config, x_t.shape[1]
@@ -171,15 +202,6 @@ class UNetPseudo3D(nnx.Module):
             )
 
 
-def _layer(config: UNetPseudo3DConfig, step: Step, rngs: nnx.Rngs) -> nnx.Module:
-    make = dict(temporal=config.temporal, rngs=rngs, dtype=jnp.dtype(config.dtype))
-    if step.kind == "block":
-        return Block(config, step, rngs=rngs)
-    if step.kind == "up":
-        return Upsample(step.in_channels, **make)
-    return PseudoConv3d(step.in_channels, step.out_channels, stride=2, **make)
-
-
 def is_temporal(path: tuple[Any, ...]) -> bool:
     """Whether the parameter at a path (of names, or of `jax.tree_util`) works across frames, and so learns from
     video alone.
@@ -187,7 +209,7 @@ def is_temporal(path: tuple[Any, ...]) -> bool:
     To train these alone: `optax.partition` with labels of
     `jax.tree_util.tree_map_with_path(lambda path, _: is_temporal(path), params)`.
     """
-    return any(getattr(key, "key", getattr(key, "name", key)) in TEMPORAL for key in path)
+    return any(str(getattr(key, "key", getattr(key, "name", key))).startswith(TEMPORAL) for key in path)
 
 
 def inherit(params: PyTree, trained: PyTree) -> PyTree:
