@@ -103,8 +103,7 @@ def compare(rows: Sequence[Mapping[str, Any]], reference: str, seed: int = 0) ->
     rng, deviation = np.random.default_rng(seed), seed_deviation(rows)
     entries = []
     for b in best:
-        worth = _worth(b, line)
-        drawn = [_worth(_shaken(b, rng), [_shaken(r, rng) for r in line]) for _ in range(DRAWS)]
+        worth, *drawn = _worth(b, line, rng)
         known = np.isfinite(b.error) and b.architecture != reference
         entries.append(
             {
@@ -118,7 +117,7 @@ def compare(rows: Sequence[Mapping[str, Any]], reference: str, seed: int = 0) ->
                 "seconds": b.row["seconds"],
                 "text_gap": b.row.get("text_gap"),
                 "flags": ["vertex_at_edge"] if b.at_edge else [],
-                "compute_worth": worth,
+                "compute_worth": float(worth),
                 "compute_worth_ci95": np.quantile(drawn, (0.025, 0.975)).tolist() if known else None,
             }
         )
@@ -130,19 +129,19 @@ def compare(rows: Sequence[Mapping[str, Any]], reference: str, seed: int = 0) ->
     }
 
 
-def _shaken(best: Best, rng: np.random.Generator) -> Best:
+def _worth(best: Best, line: Sequence[Best], rng: np.random.Generator) -> Float[np.ndarray, " draws"]:
+    """Compute at which the line reaches the loss, over the FLOPs spent: the estimate, then draws of it."""
+    at = np.log(_drawn(best, rng))
+    y = np.log(np.stack([_drawn(b, rng) for b in line], -1))
+    x = np.log([b.flops for b in line])
+    y = np.minimum.accumulate(y - 1e-9 * np.arange(len(x)), -1)  # more compute is never worse
+    piece = np.clip((y > at[:, None]).sum(-1) - 1, 0, len(x) - 2)
+    here, there = (np.take_along_axis(y, (piece + i)[:, None], -1)[:, 0] for i in (0, 1))
+    crossing = x[piece] + (at - here) / (there - here) * (x[piece + 1] - x[piece])
+    return np.exp(crossing) / best.flops
+
+
+def _drawn(best: Best, rng: np.random.Generator) -> Float[np.ndarray, " draws"]:
     error = 0.0 if np.isnan(best.error) else best.error
-    return dataclasses.replace(best, loss=max(best.loss + error * rng.normal(), 1e-12))
-
-
-def _worth(best: Best, line: Sequence[Best]) -> float:
-    flops = np.log([b.flops for b in line])
-    loss = np.log([b.loss for b in line])
-    return float(np.exp(_crossing(flops, loss, np.log(best.loss)) - np.log(best.flops)))
-
-
-def _crossing(x: Float[np.ndarray, " budgets"], y: Float[np.ndarray, " budgets"], at: float) -> float:
-    """Where straight lines through (x, y), falling, and their ends carried on, pass `at`."""
-    y = np.minimum.accumulate(y - 1e-9 * np.arange(len(y)))  # more compute is never worse
-    piece = int(np.clip(np.searchsorted(-y, -at) - 1, 0, len(x) - 2))
-    return float(x[piece] + (at - y[piece]) / (y[piece + 1] - y[piece]) * (x[piece + 1] - x[piece]))
+    noise = np.concatenate([[0.0], rng.normal(size=DRAWS)])
+    return np.maximum(best.loss + error * noise, 1e-12)
