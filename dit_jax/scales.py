@@ -11,6 +11,8 @@ from dit_jax import build
 from dit_jax.train.state import abstract_module
 from dit_jax.train.transfer import GROWTH, parameter_scales
 
+DEPTHS = ("depth", "single_depth")  # of a backbone: their sum is its depth
+
 
 def scales(config: ConfigDict) -> PyTree | None:
     """A `ParameterScale` for every parameter of the denoiser; None where the optimizer needs none."""
@@ -18,18 +20,20 @@ def scales(config: ConfigDict) -> PyTree | None:
     if not optimizer.needs_scales:
         return None
     models = config, wider(config), deeper(config)
+    depth = sum(getattr(backbone, name, 0) for name in DEPTHS)
     return parameter_scales(
         *(abstract_module(build.denoiser(one))[1] for one in models),
         width_ratio=(optimizer.base_width or backbone.width) / backbone.width,
-        depth_ratio=(optimizer.base_depth or backbone.depth) / backbone.depth,
+        depth_ratio=(optimizer.base_depth or depth) / depth,
     )
 
 
 def wider(config: ConfigDict) -> ConfigDict:
-    """With a backbone `GROWTH` times as wide, and such a text encoder where it has the backbone's width."""
+    """With a backbone `GROWTH` times as wide; and a text encoder too, where it is trained and its width is a
+    multiple of the backbone's, as it is on the ladder."""
     grown = copy.deepcopy(config)
     backbone, text = grown.backbone, grown.text
-    if backbone.width == backbone.text_width == text.width:
+    if text.get("name", "byte") == "byte" and text.width % backbone.width == 0:
         backbone.text_width = text.width = GROWTH * text.width
     backbone.width *= GROWTH
     return grown
@@ -38,5 +42,5 @@ def wider(config: ConfigDict) -> ConfigDict:
 def deeper(config: ConfigDict) -> ConfigDict:
     """With a backbone `GROWTH` times as deep."""
     grown = copy.deepcopy(config)
-    grown.backbone.depth *= GROWTH
+    grown.backbone.update({name: GROWTH * grown.backbone[name] for name in DEPTHS if name in grown.backbone})
     return grown

@@ -13,7 +13,8 @@ rate of their last layers, and the output's `base_width / width` in those of its
 
 Asked of a model is no more than this: kernels are named so, end in the axes (in, out), and are drawn with a
 variance that falls with the fan-in, or are zero; the last layer of a residual branch is named in
-`LAST_LAYERS`; heads grow in number, not in width (else 1 / head_dim would have to be attention's scale).
+`LAST_LAYERS`, and what every block uses but none owns in `SHARED`; heads grow in number, not in width (else
+1 / head_dim would have to be attention's scale).
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from jaxtyping import PyTree
 
 GROWTH = 3  # of the larger models
 LAST_LAYERS = ("out", "down", "mlp_down", "conv2", "conv_out", "leave")
+SHARED = ("shared_modulation",)
 KINDS = {(True, True): "hidden", (True, False): "output", (False, True): "input", (False, False): "fixed"}
 
 Path = tuple[str | int, ...]
@@ -93,7 +95,8 @@ def parameter_scales(
     def scale(path: tuple, leaf: jax.ShapeDtypeStruct) -> ParameterScale:
         names = _names(path)
         num_stacked = _num_stacked(leaf, of_deeper.get(names))
-        in_block = num_stacked > 0 or any(names[:i] in lists for i in range(len(names)))
+        listed = any(names[:i] in lists for i in range(len(names)))
+        in_block = num_stacked > 0 or listed or any(name in SHARED for name in names)
         place = dict(
             depth=math.sqrt(depth_ratio) if in_block else 1.0,
             num_axes=leaf.ndim,

@@ -82,22 +82,18 @@ def test_the_last_layers_of_branches_are_found_in_blocks_alone():
     assert (found["out"][1][0]["kernel"].init, found["out"][1][0]["kernel"].lr) == (1, 1)
 
 
-@pytest.mark.parametrize("backbone", sorted(build.BACKBONES))
-def test_every_backbone_asks_for_nothing_at_its_base(backbone):
-    config = config_at(backbone, 32, base_width=32, base_depth=2)
-    factors = jax.tree.leaves(scales(config))
+def test_at_its_base_nothing_differs():
+    factors = jax.tree.leaves(net_scales(32, 4))
     assert all((s.lr, s.lr_orthogonal, s.init) == (1, 1, 1) for s in factors)
-    assert {"hidden", "input", "output", "vector"} <= {s.kind for s in factors}
-    config.optimizer.update(base_width=0, base_depth=0)
-    assert scales(config) is None
 
 
 @pytest.mark.parametrize("backbone", sorted(build.BACKBONES))
-def test_every_backbone_draws_its_kernels_by_their_fan_in(backbone):
-    """Or at zero; the parametrisation rests on it. Branches end in layers that it knows."""
-    config = config_at(backbone, 64, base_width=16, base_depth=1)
+def test_every_backbone_is_as_the_parametrisation_assumes(backbone):
+    """Its kernels are drawn by their fan-in, or zero; its branches end in layers that are known."""
+    config = config_at(backbone, 32, depth=1, base_width=16)
     params = split_module(build.denoiser(config)(nnx.Rngs(0)))[1]
     with_paths = jax.tree_util.tree_leaves_with_path(scales(config))
+    assert {"hidden", "input", "output", "vector"} <= {scale.kind for _, scale in with_paths}
     assert any(scale.is_last for _, scale in with_paths)
     for (path, scale), value in zip(with_paths, jax.tree.leaves(params), strict=True):
         if scale.kind in ("hidden", "output"):
