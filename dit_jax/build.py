@@ -5,17 +5,14 @@
 A config is a `ConfigDict` with one section per component; below this module nothing sees one.
 """
 
-import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from flax import nnx
-from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
 from dit_jax import prompts
@@ -65,7 +62,7 @@ from dit_jax.evaluate.loss_grid import LossGridConfig
 from dit_jax.mesh import MeshConfig
 from dit_jax.prompts import ByteText, FrozenText
 from dit_jax.sections import construct, nearest
-from dit_jax.text.byte import ByteTextEncoder, byte_text_flops, encode_bytes
+from dit_jax.text.byte import ByteTextEncoder, byte_text_flops
 from dit_jax.text.frozen import FrozenTextConfig
 from dit_jax.train.loop import LoopConfig
 from dit_jax.train.optimizer import OptimizerConfig
@@ -139,16 +136,6 @@ def forward_flops(config: ConfigDict, latent_shape: tuple[int, ...]) -> dict[str
     text = prompts.text(config)
     parts = backbone(config).flops(backbone_config(config), latent_shape, text.num_tokens)
     return {**parts, "text_encoder": byte_text_flops(text.config) if isinstance(text, ByteText) else 0}
-
-
-def tokenizer(config: ConfigDict) -> Callable[[str], Int[Array, " L"]]:
-    """Text to ids; picklable."""
-    return functools.partial(encode_bytes, max_bytes=config.text.max_bytes)
-
-
-def null_ids(config: ConfigDict) -> Int[Array, "1 L"]:
-    """Ids of the null text."""
-    return jnp.asarray(tokenizer(config)(""))[None]
 
 
 def null_text(config: ConfigDict, folder: str | pathlib.Path = ".") -> dict[str, np.ndarray]:
@@ -330,19 +317,25 @@ def autoencoder_sizes(config: ConfigDict, folder: str | pathlib.Path = ".") -> A
 
 
 def latent_shape(config: ConfigDict, folder: str | pathlib.Path = ".") -> tuple[int, int, int, int]:
-    """(t, h, w, c) of the latents of `config.data`.
+    """(t, h, w, c) of the latents of `config.data`; where they are of several sizes, the most frequent.
 
     Raises:
-      ValueError: the clips' size does not suit the autoencoder.
+      ValueError: the clips' size does not suit the autoencoder, or the sizes are several and the loader's layout
+        is for one.
     """
     if config.data.source == "latents":
-        metadata = latents_source(latents_folder(config, folder, "train")).sources[0].metadata
+        source = latents_source(latents_folder(config, folder, "train"))
+        metadata = source.sources[0].metadata
         _check_recaptions(config, metadata)
         if isinstance(text := prompts.text(config), FrozenText):
             text.check_stored(metadata, caption_levels(config), config.data.path)
-        if metadata["shape"] is None:
-            raise ValueError(f"{config.data.path} has latents of several sizes: train on those of one")
-        return tuple(metadata["shape"])
+        shapes, counts = np.unique(source.shapes, axis=0, return_counts=True)
+        if len(shapes) > 1 and config.loader.layout == "fixed":
+            raise ValueError(
+                f"{config.data.path} has latents of {len(shapes)} sizes, and config.loader.layout='fixed' is for "
+                "one: use 'packed' or 'buckets'"
+            )
+        return tuple(map(int, shapes[counts.argmax()]))
     data, sizes = config.data, autoencoder_sizes(config, folder)
     return (*sizes.latent_shape((data.num_frames, data.height, data.width)), sizes.latent_channels)
 

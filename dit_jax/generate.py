@@ -42,7 +42,7 @@ class Generator:
         self.config = config
         self.params = params
         self._program = program(config, folder)
-        self._tokenize = build.tokenizer(config)
+        self._read = build.encode_prompts(config)
         self._latent_shape = build.latent_shape(config, folder)
         model, stats = build.autoencoder(config, folder)
         self._encode = jax.jit(make_encoder(model, stats))
@@ -71,11 +71,13 @@ class Generator:
         """
         if not prompts:
             raise ValueError("no prompts: give at least one, which may be empty")
-        ids = jnp.asarray(np.stack([self._tokenize(prompt) for prompt in prompts]))
-        noise = jax.random.normal(jax.random.key(seed), (len(prompts), *self._latent_shape))
+        cond = jax.tree.map(jnp.asarray, self._read(list(prompts)))
+        key = jax.random.key(seed)
+        noise = jax.random.normal(key, (len(prompts), *self._latent_shape))
         known, latents = self._given(task, given, len(prompts))
         draw = self._program.sampler(sampler or build.section(self.config, "sampler"))
-        return as_bytes(self._decode(draw(self.params, noise, {"text_ids": ids}, known, latents)))
+        key = jax.random.fold_in(key, 1)  # of what is drawn on the way
+        return as_bytes(self._decode(draw(self.params, noise, cond, known, latents, key)))
 
     def reconstruct(self, video: Videos) -> Videos:
         """Clips through the autoencoder alone: the ceiling of what can be drawn."""

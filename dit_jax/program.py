@@ -12,34 +12,42 @@ import pathlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.arrays import Key, Latents, Scalar, Video
+from dit_jax.arrays import Key, Latents, Scalar, Time, Video
 from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.streaming import CausalAutoencoder
 from dit_jax.diffusion.guidance import guided
-from dit_jax.diffusion.objective import draw, flow_matching_loss
-from dit_jax.diffusion.path import Network, as_velocity
+from dit_jax.diffusion.objective import draw, flow_matching_loss, used_times
+from dit_jax.diffusion.path import Network, add_noise, as_velocity
 from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
 from dit_jax.evaluate.loss_grid import make_loss_grid
 from dit_jax.mesh import make_mesh
 from dit_jax.pixels import as_pixels
+from dit_jax.scales import scales
 from dit_jax.train.optimizer import make_optimizer
 from dit_jax.train.state import abstract_module, count_parameters, make_init, merge_module
 from dit_jax.train.step import Metrics, make_train_steps
 
 # What a program depends on. Learning rate and warm-up reach it as traced values.
 SECTIONS = ("backbone", "text", "objective", "optimizer", "evaluate", "mesh")
+STORED = ("data", "frozen_text", "loader")  # and that of stored text tokens on those of the empty prompt
 TRACED = ("lr", "warmup_steps")
 
 
 class Program:
     """Compiled functions and sizes of a config's model.
+
+    Args:
+      config: of a run.
+      encode: pixels to latents, where it trains on clips as they come.
+      folder: of the run, in which stored text tokens are looked for.
 
     Attributes:
       mesh: over this machine's devices.
@@ -51,19 +59,26 @@ class Program:
       params_active: those that work on every token: without embeddings and per-clip modulation.
     """
 
-    def __init__(self, config: ConfigDict, encode: Callable[[Video], Latents] | None = None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        encode: Callable[[Video], Latents] | None = None,
+        folder: str | pathlib.Path = ".",
+    ):
         self._objective = build.section(config, "objective")
         self._encode = encode
-        self._null = {"text_ids": build.null_ids(config)}
+        self._null = jax.tree.map(jnp.asarray, build.null_text(config, folder))
         make, optimizer = build.denoiser(config), build.section(config, "optimizer")
         evaluation = build.section(config, "evaluate")
         self._graph, shapes = abstract_module(make)
         self.mesh: Mesh = make_mesh(build.section(config, "mesh"))
-        self.init, self.abstract = make_init(make, make_optimizer(optimizer), self.mesh)
-        self.steps = make_train_steps(self._loss, optimizer, self.abstract)
+        scale = scales(config)
+        self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
+        self.steps = make_train_steps(self._loss, optimizer, self.abstract, scales=scale)
         self.loss_grid = make_loss_grid(
             lambda params, *inputs: self.velocity(params)(*inputs, None),
-            time_bins(evaluation.num_times, self._objective.shift),
+            self._noised,
+            evaluation.num_times,
             self._null,
             evaluation.seed,
         )
@@ -72,16 +87,17 @@ class Program:
 
     def velocity(self, params: PyTree) -> Network:
         """The velocity that `params` predict."""
-        return as_velocity(merge_module(self._graph, params), self._objective.output)
+        how = self._objective
+        return as_velocity(merge_module(self._graph, params), how.output, how.path, how.sigma_data)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a program lives as long as its process
     def sampler(self, config: SamplerConfig) -> Callable[..., Latents]:
-        """A jitted `(params, noise, cond, known, given) -> latents`."""
+        """A jitted `(params, noise, cond, known, given, key) -> latents`."""
 
-        def draw_latents(params, noise, cond, known=None, given=None):
-            velocity = guided(self.velocity(params), self._null, config.guidance_scale)
-            shift = self._objective.shift
-            return sample(velocity, noise, cond, config, shift=shift, known=known, given=given)
+        def draw_latents(params, noise, cond, known=None, given=None, key=None):
+            scales = config.guidance_scale, config.guidance_last
+            velocity = guided(self.velocity(params), self._null, *scales)
+            return sample(velocity, noise, cond, config, self._objective, known=known, given=given, key=key)
 
         return jax.jit(draw_latents)
 
@@ -90,7 +106,13 @@ class Program:
         x0 = next((cond.pop(name) for name in ("latents", "tokens") if name in cond), None)
         x0 = self._encode(cond.pop("video")) if x0 is None else x0
         draws = draw(key, x0, cond, self._objective)
-        return flow_matching_loss(self.velocity(params), x0, cond, self._null, draws), {}
+        loss = flow_matching_loss(self.velocity(params), x0, cond, self._null, draws, self._objective)
+        return loss, {}
+
+    def _noised(self, x0: Latents, noise: Latents) -> tuple[Latents, Time]:
+        """Clips at the times of the evaluation, one each."""
+        times = used_times(time_bins(len(x0), self._objective.path), x0, {}, self._objective)
+        return add_noise(x0, noise, times, {}, self._objective.path), times
 
 
 def count_active(backbone: PyTree) -> int:
@@ -109,16 +131,18 @@ def program(config: ConfigDict, folder: str | pathlib.Path = ".") -> Program:
       config: of a run.
       folder: the run's, to which the autoencoder's path may be relative.
     """
-    static = {name: config[name].to_dict() for name in SECTIONS}
+    frozen = config.text.get("name", "byte") != "byte"
+    static = {name: config[name].to_dict() for name in (*SECTIONS, *(STORED if frozen else ()))}
     for name in TRACED:
         static["optimizer"].pop(name, None)
     weights = None if config.data.source == "latents" else str(build.autoencoder_path(config, folder))
-    return _program(json.dumps(static, sort_keys=True), weights)
+    return _program(json.dumps(static, sort_keys=True), weights, str(folder) if frozen else ".")
 
 
 @functools.lru_cache(maxsize=32)
-def _program(static: str, weights: str | None) -> Program:
-    return Program(ConfigDict(json.loads(static)), weights and make_encoder(*load_autoencoder(weights)))
+def _program(static: str, weights: str | None, folder: str) -> Program:
+    encode = weights and make_encoder(*load_autoencoder(weights))
+    return Program(ConfigDict(json.loads(static)), encode, folder)
 
 
 def make_encoder(model: CausalAutoencoder, stats: LatentStats) -> Callable[[Video], Latents]:

@@ -6,20 +6,21 @@ import hashlib
 import importlib.metadata
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.data.captions import caption_at
 from dit_jax.data.loader import Loader
 from dit_jax.encode import encode
 from dit_jax.evaluate.loss_grid import summarise_loss_grid
 from dit_jax.files import claim
 from dit_jax.program import Program, program
-from dit_jax.sweep.flops import tokens_per_clip, training_flops
+from dit_jax.sweep.flops import workload
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.loop import Diverged, Progress, train
 from dit_jax.train.metrics import MetricWriter
@@ -49,11 +50,12 @@ def run(
     loader, validation, num_clips = _data(config, folder)
     row = describe(config, folder)
     if num_clips is not None:
-        row["unique_tokens"] = min(row["tokens_seen"], num_clips * row["tokens_per_clip"])
+        row["unique_tokens"] = min(row["tokens_seen"], round(num_clips * row["tokens_per_clip"]))
     checkpointer = Checkpointer(folder / CHECKPOINTS)
     try:
         state = _train(config, compiled, loader, checkpointer, folder, progress)
         row |= evaluate(compiled, state.ema, validation)
+        row |= loader.counts()
         row["status"] = "finished" if np.isfinite(row["loss"]) else "diverged"
     except Diverged as error:
         row |= {"status": "diverged", "loss": None, "loss_se": None, "error": str(error)}
@@ -97,14 +99,24 @@ def _train(
         writer.close()
 
 
-def evaluate(compiled: Program, params: Any, validation: dict[str, np.ndarray]) -> dict[str, float]:
-    """The paired validation loss of `params`, see `summarise_loss_grid`."""
-    cond = {name: value for name, value in validation.items() if name != "latents"}
-    errors = compiled.loss_grid(params, validation["latents"], cond)
-    return summarise_loss_grid(np.asarray(errors))
+def evaluate(
+    compiled: Program, params: Any, validation: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, float]:
+    """The paired validation loss of `params`, see `summarise_loss_grid`.
+
+    Args:
+      compiled: the program.
+      params: of the denoiser.
+      validation: batches of `latents` and what conditions them, each of one size.
+    """
+    errors = []
+    for batch in validation:
+        cond = {name: jnp.asarray(value) for name, value in batch.items() if name != "latents"}
+        errors.append(np.asarray(compiled.loss_grid(params, jnp.asarray(batch["latents"]), cond)))
+    return summarise_loss_grid(np.concatenate(errors, 1))
 
 
-def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, np.ndarray], int | None]:
+def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, list[dict[str, np.ndarray]], int | None]:
     """The loader of training batches, the validation set whole, and the number of distinct clips."""
     hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
     endless = build.is_endless(config)
@@ -116,41 +128,29 @@ def _data(config: ConfigDict, folder: pathlib.Path) -> tuple[Loader, dict[str, n
         source = build.latents_source(build.latents_folder(config, folder, "train"))
     held_out = build.latents_source(build.latents_folder(config, folder, "validation"))
     loader = build.loader(config, source, config.seed, **hosts)
-    return loader, whole(config, held_out), None if endless else len(source)
-
-
-def whole(config: ConfigDict, source: Any) -> dict[str, np.ndarray]:
-    """The elements of a small source as arrays: `latents`, and `text_ids` of the captions most trained on."""
-    tokenize, level = build.tokenizer(config), build.caption_level(config)
-    elements = [source[i] for i in range(min(len(source), config.evaluate.num_clips))]
-    return {
-        "latents": np.stack([element["latents"] for element in elements]),
-        "text_ids": np.stack([tokenize(caption_at(element["captions"], level)) for element in elements]),
-    }
+    return loader, build.held_out(config, held_out), None if endless else len(source)
 
 
 def describe(config: ConfigDict, folder: str | pathlib.Path) -> dict[str, Any]:
     """What a run's row says before it starts."""
-    latent_shape = build.latent_shape(config, folder)
-    compiled = program(config, folder)
-    by_part = training_flops(config, latent_shape)
-    clips = config.train.total_steps * config.loader.batch_size
+    compiled, work = program(config, folder), workload(config, folder)
     return {
         "trial": config.get("trial", "run"),
         "seed": config.seed,
         "config_sha256": hashlib.sha256(config.to_json(sort_keys=True).encode()).hexdigest()[:16],
         "code_version": importlib.metadata.version("dit_jax"),
         "backbone": config.backbone.name,
+        **({"architecture": config.architecture} if "architecture" in config else {}),
         "width": config.backbone.width,
         "depth": config.backbone.depth,
         "params_total": compiled.params_total,
         "params_active": compiled.params_active,
-        "latent_shape": list(latent_shape),
-        "tokens_per_clip": tokens_per_clip(config, latent_shape),
-        "tokens_seen": clips * tokens_per_clip(config, latent_shape),
+        "latent_shape": list(build.latent_shape(config, folder)),
+        "tokens_per_clip": work.tokens_per_clip,
+        "tokens_seen": round(work.clips * work.tokens_per_clip),
         "steps": config.train.total_steps,
-        "flops": clips * sum(by_part.values()),
-        "flops_by_part": {part: clips * flops for part, flops in by_part.items()},
+        "flops": sum(work.flops_by_part.values()),
+        "flops_by_part": work.flops_by_part,
         "lr": config.optimizer.lr,
         "batch": config.loader.batch_size,
         "warmup": config.optimizer.warmup_steps,

@@ -23,7 +23,7 @@ from dit_jax.files import write_whole
 from dit_jax.generate import load
 from dit_jax.interop.r3d18 import load_r3d18
 from dit_jax.program import program
-from dit_jax.run import evaluate, whole
+from dit_jax.run import evaluate
 from experiments.cli import define_config, run
 
 CONFIG = define_config("known_world.py")
@@ -47,7 +47,7 @@ def main() -> None:
 def _backbone(folder: str) -> dict[str, Any]:
     model = load(folder)
     source = build.latents_source(build.latents_folder(model.config, folder, "validation"))
-    return evaluate(program(model.config, folder), model.params, whole(model.config, source))
+    return evaluate(program(model.config, folder), model.params, build.held_out(model.config, source))
 
 
 def _autoencoder() -> dict[str, Any]:

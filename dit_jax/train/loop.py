@@ -21,11 +21,12 @@ Progress = Callable[[int, float], None]  # steps done, latest loss
 
 @runtime_checkable
 class Batches(Protocol):
-    """A loader: an endless iterator of batches whose position can be saved."""
+    """A loader: an endless iterator of batches whose position can be saved, and what it has to tell."""
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
     def __next__(self) -> dict[str, np.ndarray]: ...
     def state(self) -> dict[str, Any]: ...
+    def counts(self) -> dict[str, int]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
@@ -99,12 +100,18 @@ def train(
         if done % config.save_every_steps == 0 or done == config.total_steps:
             _check_finite(state, config)
             checkpointer.save(state, batches.state())
+            writer.write(done - 1, {name: np.asarray([count]) for name, count in batches.counts().items()})
     if pending is not None:
         _report(*pending, writer, progress)
     return state
 
 
 def _stack(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len({tuple(array.shape for array in batch.values()) for batch in batches}) > 1:
+        raise ValueError(
+            f"chunk_steps={len(batches)} takes batches of one shape, and these are of several: set "
+            "config.train.chunk_steps=1, or pack the clips"
+        )
     return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
 

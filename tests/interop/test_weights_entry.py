@@ -97,7 +97,7 @@ def test_clips_are_generated_through_it(wan, imported):
     latents = made.sampler(build.section(config, "sampler"))(
         model.params,
         jax.random.normal(jax.random.key(3), (1, 2, 4, 4, 3)),
-        jnp.asarray(build.tokenizer(config)("red"))[None],
+        jax.tree.map(jnp.asarray, build.encode_prompts(config)(["red"])),
     )
     expected = as_bytes(jax.jit(wan.decode)(latents * STATS.std + STATS.mean))
     (video,) = model(["red"], seed=3)

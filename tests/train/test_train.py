@@ -58,6 +58,9 @@ class Points:
     def state(self):
         return {"position": self.position}
 
+    def counts(self):
+        return {}
+
     def restore(self, state):
         self.position = state["position"]
 
