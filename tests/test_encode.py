@@ -20,7 +20,10 @@ from configs import known_world
 from dit_jax import build, encode, prompts
 from dit_jax.data.captions import caption_at
 from dit_jax.data.latents_io import LatentsSource, latents_source, write_latents
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.generate import load
 from dit_jax.interop.t5 import export_t5
+from dit_jax.run import run
 from dit_jax.text.sentencepiece import SentencePieceTokenizer
 from dit_jax.text.t5 import T5Config, T5Encoder
 
@@ -299,3 +302,22 @@ def test_a_network_reads_the_tokens_and_not_the_padding(files, encoded):
     expected, tokens = predict(arrays["text_tokens"]), arrays["text_tokens"]
     np.testing.assert_array_equal(predict(jnp.where(mask[..., None], tokens, 7.0)), expected)
     assert (predict(tokens + 1.0) != expected).any()
+
+
+def test_a_run_trains_is_validated_and_draws_on_stored_text(files, encoded, tmp_path):
+    """From stored tokens to a checkpoint that prompts reach through the same encoder."""
+    (tmp_path / "latents").symlink_to(encoded / "latents")
+    made = of_latents(config(files))
+    made.backbone.update(width=12, depth=1, num_heads=2, time_features=8, unroll=1)
+    made.train.update(total_steps=4, chunk_steps=2, save_every_steps=4)
+    made.evaluate.num_times = 2
+    row = run(made, tmp_path)
+    assert row["status"] == "finished"
+    assert row["text_gap_se"] > 0
+    assert row["flops_by_part"]["text_encoder"] == 0
+    model = load(tmp_path)
+    sampler = SamplerConfig(num_steps=2)
+    one, other = model(["A red circle.", "Nothing at all."], sampler=sampler)
+    assert one.shape == other.shape == (5, 16, 16, 3)
+    again = model(["A red circle.", "Two squares."], sampler=sampler)
+    np.testing.assert_array_equal(again[0], one)
