@@ -117,7 +117,7 @@ def get_config() -> ConfigDict:
                 **asdict(ObjectiveConfig()),
                 "known": {task: float(task == "none") for task in TASKS},
             },
-            "sampler": asdict(SamplerConfig()),
+            "sampler": {**asdict(SamplerConfig()), "guidance_last": placeholder(float)},
             "optimizer": asdict(OptimizerConfig(lr=1e-2, warmup_steps=20)),
             "train": asdict(LoopConfig(total_steps=1000, chunk_steps=20)),
             "mesh": asdict(MeshConfig()),

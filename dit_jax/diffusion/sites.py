@@ -6,6 +6,8 @@ A packed row says what is whose in its `cond`: `segment_ids` [B, N] (1 to S, 0 w
 `positions` [B, N, 3]. It has a time for each segment.
 """
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -47,6 +49,14 @@ def coordinates(x: Sites, cond: Cond) -> tuple[Float[Array, "... 3"], Float[Arra
     last = jnp.where(mine[..., None], place[:, :, None], 0).max(1)  # B S 3
     size = jnp.take_along_axis(last, jnp.maximum(ids - 1, 0)[..., None], 1) + 1
     return place[:, :, None], size[:, :, None]
+
+
+def clip_sizes(x: Sites, cond: Cond) -> float | Float[Array, "B S"]:
+    """How many values a clip has, the same number on a grid and in a packed row (there at least 1)."""
+    if not is_packed(cond):
+        return float(math.prod(x.shape[1:]))
+    mine = cond["segment_ids"][:, :, None] == jnp.arange(1, num_clips(x, cond)[1] + 1)
+    return jnp.maximum(mine.sum(1) * float(x.shape[-1]), 1.0)
 
 
 def without_text(cond: Cond, null: Cond, drop: PerClip) -> Cond:

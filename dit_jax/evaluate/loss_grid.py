@@ -16,8 +16,10 @@ from jaxtyping import Array, Float, PyTree
 
 from dit_jax.arrays import Cond, Sites
 
-# (params, x_t, t, cond) -> velocity
+# (params, x_t, t, cond) -> velocity, which is noise - x0 whatever the path between them
 VelocityOf = Callable[[PyTree, Sites, Float[Array, " B"], Cond], Sites]
+# (x0, noise) -> (x_t, t): clips at the times of the grid
+Noised = Callable[[Sites, Sites], tuple[Sites, Float[Array, " times"]]]
 Errors = Float[Array, "texts clips times"]
 
 
@@ -41,31 +43,31 @@ class LossGridConfig:
 
 
 def make_loss_grid(
-    velocity: VelocityOf, times: Float[Array, " times"], null: Cond, seed: int
+    velocity: VelocityOf, noised: Noised, num_times: int, null: Cond, seed: int
 ) -> Callable[[PyTree, Sites, Cond], Errors]:
     """A jitted `(params, x0, cond) -> errors`: the squared error of the velocity, averaged over a clip, with
     its text and with the null text, for each clip and time.
 
     Args:
       velocity: of parameters.
-      times: to see each clip at.
+      noised: puts clips, one for each time, at these times.
+      num_times: to see each clip at.
       null: what of `cond` stands for no text.
       seed: of the noise.
     """
 
     def clip_errors(params: PyTree, clip: tuple[Array, Cond, Array]) -> Float[Array, "2 times"]:
         x0, cond, index = clip
-        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), (len(times), *x0.shape))
-        t = times.reshape(-1, *(1,) * x0.ndim)
-        x_t = (1 - t) * x0 + t * noise
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), (num_times, *x0.shape))
+        x_t, times = noised(jnp.broadcast_to(x0, noise.shape), noise)
         twice = lambda a: jnp.concatenate([a, a])  # noqa: E731 - with the text, and without
-        repeat = lambda a: jnp.broadcast_to(a, (len(times), *a.shape[1:]))  # noqa: E731
+        repeat = lambda a: jnp.broadcast_to(a, (num_times, *a.shape[1:]))  # noqa: E731
         both = {
             name: jnp.concatenate([repeat(value[None]), repeat(null.get(name, value[None]))])
             for name, value in cond.items()
         }
         error = jnp.square(velocity(params, twice(x_t), twice(times), both) - twice(noise - x0))
-        return error.mean(range(1, error.ndim)).reshape(2, len(times))
+        return error.mean(range(1, error.ndim)).reshape(2, num_times)
 
     def grid(params: PyTree, x0: Sites, cond: Cond) -> Errors:
         clips = (x0, cond, jnp.arange(x0.shape[0]))

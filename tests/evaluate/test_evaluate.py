@@ -16,13 +16,18 @@ LATENTS = jnp.asarray(RNG.normal(size=(6, 2, 3, 3, 2)), jnp.float32)
 IDS = {"text_ids": jnp.ones((6, 4), jnp.int32)}
 
 
+def noised(x0, noise):
+    t = TIMES.reshape(-1, 1, 1, 1, 1)
+    return (1 - t) * x0 + t * noise, TIMES
+
+
 def model(params, x_t, t, ids):
     """Knows the latents' sign when it sees the text, and nothing otherwise."""
     return params * x_t * ids["text_ids"][:, :1, None, None, None]
 
 
 def test_errors_are_those_of_the_formula():
-    errors = make_loss_grid(model, TIMES, NULL, seed=5)(jnp.asarray(0.3), LATENTS, IDS)
+    errors = make_loss_grid(model, noised, 2, NULL, seed=5)(jnp.asarray(0.3), LATENTS, IDS)
     assert errors.shape == (2, 6, 2)
     noise = jax.random.normal(jax.random.fold_in(jax.random.key(5), 4), (2, *LATENTS.shape[1:]))
     x_t = 0.25 * LATENTS[4] + 0.75 * noise[1]
@@ -32,8 +37,8 @@ def test_errors_are_those_of_the_formula():
 
 
 def test_clips_are_paired_whatever_else_is_in_the_set():
-    grid = make_loss_grid(model, TIMES, NULL, seed=5)
-    few, all_ = (grid(jnp.asarray(0.3), LATENTS[:n], jax.tree.map(lambda a: a[:n], IDS)) for n in (3, 6))
+    grid = make_loss_grid(model, noised, 2, NULL, seed=5)
+    few, all_ = (grid(jnp.asarray(0.3), LATENTS[:n], jax.tree.map(lambda a, n=n: a[:n], IDS)) for n in (3, 6))
     np.testing.assert_allclose(few, all_[:, :3], rtol=1e-6)
 
 
