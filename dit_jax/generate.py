@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from dit_jax import build
 from dit_jax.arrays import Latents
+from dit_jax.cascade import ENLARGED, UPSAMPLE, Cascade, augmented
 from dit_jax.diffusion.known import task_mask
 from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.files import read_config
@@ -25,6 +26,8 @@ from dit_jax.pixels import as_bytes
 from dit_jax.program import make_encoder, program
 from dit_jax.run import CHECKPOINTS
 from dit_jax.train.checkpoint import Checkpointer
+
+NOISE_AUGMENTATION = 0.1  # time to which a clip is noised before it is refined
 
 Videos = UInt8[np.ndarray, "B T H W C"]
 
@@ -45,6 +48,7 @@ class Generator:
         self._read = build.encode_prompts(config)
         self._latent_shape = build.latent_shape(config, folder)
         model, stats = build.autoencoder(config, folder)
+        self.temporal_compression = model.config.temporal_compression
         self._encode = jax.jit(make_encoder(model, stats))
         self._decode = jax.jit(lambda latents: model.decode(stats.denormalize(latents)))
 
@@ -63,7 +67,8 @@ class Generator:
           prompts: an empty one draws without text.
           seed: of the noise; the same seed, prompts and model give the same clips.
           sampler: the config's own by default.
-          task: what of `given` is kept, a name in `diffusion.known.TASKS`.
+          task: what of `given` is kept, a name in `diffusion.known.TASKS`; or `upsample`: what is refined by a
+            super-resolution model.
           given: clips of the model's size, one per prompt; needed by every task but `none`.
 
         Raises:
@@ -75,21 +80,62 @@ class Generator:
         key = jax.random.key(seed)
         noise = jax.random.normal(key, (len(prompts), *self._latent_shape))
         known, latents = self._given(task, given, len(prompts))
+        if task == UPSAMPLE:
+            level = jnp.full((len(prompts),), NOISE_AUGMENTATION)
+            cond, latents = cond | augmented(latents, level, jax.random.fold_in(key, 2)), None
         draw = self._program.sampler(sampler or build.section(self.config, "sampler"))
         key = jax.random.fold_in(key, 1)  # of what is drawn on the way
         return as_bytes(self._decode(draw(self.params, noise, cond, known, latents, key)))
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of what is drawn."""
+        data = self.config.data
+        return data.num_frames, data.height, data.width
+
+    def check_size(self, size: tuple[int, int, int], role: str) -> None:
+        """Raises ValueError unless clips of `size` (frames, height, width) are what is drawn."""
+        if self.size != size:
+            raise ValueError(
+                f"the {role} model draws {self.size} (frames, height, width); here it must be {size}"
+            )
 
     def reconstruct(self, video: Videos) -> Videos:
         """Clips through the autoencoder alone: the ceiling of what can be drawn."""
         return as_bytes(self._decode(self._encode(video)))
 
     def _given(self, task: str, given: Videos | None, count: int) -> tuple[Array | None, Latents | None]:
-        mask = task_mask(task, self._latent_shape[:3])
+        mask = None if task == UPSAMPLE else task_mask(task, self._latent_shape[:3])
         if task == "none":
             return None, None
         if given is None or len(given) != count:
             raise ValueError(f"task={task!r} needs one clip for each of the {count} prompts: give them")
-        return jnp.broadcast_to(mask, (count, *mask.shape)), self._encode(given)
+        known = None if mask is None else jnp.broadcast_to(mask, (count, *mask.shape))
+        return known, self._encode(given)
+
+
+def chain(
+    base: Generator, interpolate: Generator | None, upsample: Generator | None, **how: int | SamplerConfig
+) -> Cascade:
+    """Generators one after the other: a clip, a frame between any two of its frames, twice as many pixels.
+
+    Raises:
+      ValueError: a model does not have the size that is to come out, or its autoencoder compresses time, so that
+        frames between frames are none of its latents.
+    """
+    stage = lambda model: model and (lambda p, given, task: model(p, given=given, task=task, **how))  # noqa: E731
+    frames, height, width = base.size
+    if interpolate is not None:
+        frames = 2 * (frames - 1) + 1
+        interpolate.check_size((frames, height, width), "interpolating")
+        if interpolate.temporal_compression > 1:
+            raise ValueError(
+                f"the interpolating model's autoencoder compresses time {interpolate.temporal_compression}-fold: "
+                "use one that was trained with autoencoder.model.temporal_compression=1"
+            )
+    if upsample is not None:
+        upsample.check_size((frames, ENLARGED * height, ENLARGED * width), "upsampling")
+    return Cascade(stage(base), stage(interpolate), stage(upsample))
 
 
 def load(folder: str | pathlib.Path) -> Generator:

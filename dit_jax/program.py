@@ -18,10 +18,11 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.arrays import Key, Latents, Scalar, Time, Video
+from dit_jax.arrays import Cond, Key, Latents, Scalar, Time, Video
 from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.streaming import CausalAutoencoder
+from dit_jax.cascade import coarse
 from dit_jax.diffusion.guidance import guided
 from dit_jax.diffusion.objective import draw, flow_matching_loss, used_times
 from dit_jax.diffusion.path import Network, add_noise, as_velocity
@@ -39,6 +40,7 @@ from dit_jax.train.step import Metrics, make_train_steps
 SECTIONS = ("backbone", "text", "objective", "optimizer", "evaluate", "mesh")
 STORED = ("data", "frozen_text", "loader")  # and that of stored text tokens on those of the empty prompt
 TRACED = ("lr", "warmup_steps")
+COARSE = 1  # folded into the key of a step
 
 
 class Program:
@@ -75,12 +77,16 @@ class Program:
         scale = scales(config)
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
         self.steps = make_train_steps(self._loss, optimizer, self.abstract, scales=scale)
-        self.loss_grid = make_loss_grid(
+        self._refines = bool(getattr(build.backbone_config(config), "low_resolution_channels", 0))
+        errors = make_loss_grid(
             lambda params, *inputs: self.velocity(params)(*inputs, None),
             self._noised,
             evaluation.num_times,
             self._null,
             evaluation.seed,
+        )
+        self.loss_grid = lambda params, x0, cond: errors(
+            params, x0, self._with_coarse(x0, cond, jax.random.key(evaluation.seed))
         )
         self.params_total = count_parameters(shapes)
         self.params_active = count_active(shapes["backbone"])
@@ -105,9 +111,14 @@ class Program:
         cond = dict(batch)
         x0 = next((cond.pop(name) for name in ("latents", "tokens") if name in cond), None)
         x0 = self._encode(cond.pop("video")) if x0 is None else x0
+        cond = self._with_coarse(x0, cond, jax.random.fold_in(key, COARSE))
         draws = draw(key, x0, cond, self._objective)
         loss = flow_matching_loss(self.velocity(params), x0, cond, self._null, draws, self._objective)
         return loss, {}
+
+    def _with_coarse(self, x0: Latents, cond: Cond, key: Key) -> Cond:
+        """`cond`, with the clip that a super-resolution network is to refine."""
+        return {**cond, **coarse(x0, key)} if self._refines else cond
 
     def _noised(self, x0: Latents, noise: Latents) -> tuple[Latents, Time]:
         """Clips at the times of the evaluation, one each."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from dit_jax import build
 from dit_jax.data.video_io import read_video, write_film_strip, write_video
 from dit_jax.diffusion.sampler import SamplerConfig
-from dit_jax.generate import load
+from dit_jax.generate import chain, load
 from dit_jax.recaption import upsample
 from experiments.cli import run
 
@@ -27,6 +27,10 @@ STEPS = flags.DEFINE_integer("num_steps", None, "of the sampler; the run's own b
 GUIDANCE = flags.DEFINE_float("guidance_scale", None, "1 is none; the run's own by default")
 TASK = flags.DEFINE_string("task", "none", "what of --given is kept, such as image_to_video")
 GIVEN = flags.DEFINE_string("given", None, "a video file, for --task")
+INTERPOLATE = flags.DEFINE_string("interpolate", None, "folder of a run that draws frames between the frames")
+REFINE = flags.DEFINE_string(
+    "refine", None, "folder of a super-resolution run, which doubles height and width"
+)
 UPSAMPLE = flags.DEFINE_bool("upsample", False, "make prompts dense, with the run's captioner or an endpoint")
 URL = flags.DEFINE_string("endpoint_url", None, "for --upsample, such as http://localhost:8000/v1")
 MODEL = flags.DEFINE_string("endpoint_model", None, "for --upsample")
@@ -47,11 +51,12 @@ def main() -> None:
         print(*prompts, sep="\n")
     if GIVEN.value:
         given = np.stack([read_video(GIVEN.value, fps=data.fps, **size)] * len(prompts))
-    videos = model(prompts, seed=SEED.value, sampler=sampler, task=TASK.value, given=given)
+    stages = [folder and load(folder) for folder in (INTERPOLATE.value, REFINE.value)]
+    videos = chain(model, *stages, seed=SEED.value, sampler=sampler)(prompts, given, TASK.value)
     out = pathlib.Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     for index, video in enumerate(videos):
-        write_video(out / f"{index:02d}.mp4", video, data.fps or 8.0)
+        write_video(out / f"{index:02d}.mp4", video, (data.fps or 8.0) * (2 if INTERPOLATE.value else 1))
     write_film_strip(out / "strip.png", list(videos), prompts, scale=2)
     Console().print(f"written: {out} ({len(videos)} clips)", soft_wrap=True)
 

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Three trained models drawn one after the other, and models that do not fit."""
+
+import numpy as np
+import pytest
+
+from configs import known_world
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.generate import chain, load
+from dit_jax.run import run
+from dit_jax.train_autoencoder import train_autoencoder
+
+SIDE = 16
+
+
+def config(num_frames, side, **backbone):
+    made = known_world.get_config()
+    made.data.update(num_clips=8, num_frames=num_frames, height=side, width=side)
+    made.loader.batch_size = 2
+    made.text.update(max_bytes=32, width=8, num_heads=1)
+    made.backbone = {"name": "unet_pseudo3d", "in_channels": 4, "width": 8, "depth": 1, "num_heads": 2} | {
+        "text_width": 8,
+        "channel_multipliers": (1,),
+        "attention_levels": (),
+        "time_features": 8,
+        **backbone,
+    }
+    made.autoencoder.update(train=True, steps=2, batch_size=2)
+    made.autoencoder.model.update(
+        temporal_compression=1, spatial_compression=8, latent_channels=4, patch_size=4,
+        encoder_widths=(8, 8), decoder_widths=(8, 8), encoder_blocks=(0, 0), decoder_blocks=(0, 0),
+    )  # fmt: skip
+    made.evaluate.update(num_clips=2, num_times=2)
+    made.train.update(total_steps=2, chunk_steps=1, save_every_steps=2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A base, a model of the frames between, and one of twice the size, each after two steps."""
+    made, root = {}, tmp_path_factory.mktemp("chain")
+    for name, settings in {
+        "base": config(3, SIDE),
+        "interpolate": config(5, SIDE, known_channels=True),
+        "refine": config(5, 2 * SIDE, low_resolution_channels=4),
+    }.items():
+        train_autoencoder(settings, root / name)
+        assert run(settings, root / name)["status"] == "finished"
+        made[name] = load(root / name)
+    return made
+
+
+def test_clips_become_longer_and_larger(models):
+    how = dict(sampler=SamplerConfig(num_steps=2), seed=3)
+    prompts = ["a red circle", "a blue square"]
+    whole = chain(models["base"], models["interpolate"], models["refine"], **how)(prompts)
+    assert whole.shape == (2, 5, 2 * SIDE, 2 * SIDE, 3)
+    short = chain(models["base"], None, None, **how)(prompts)
+    np.testing.assert_array_equal(short, models["base"](prompts, **how))
+    longer = chain(models["base"], models["interpolate"], None, **how)(prompts)
+    assert longer.shape == (2, 5, SIDE, SIDE, 3)
+
+
+def test_models_that_do_not_fit_are_named(models):
+    with pytest.raises(
+        ValueError, match=r"the interpolating model draws \(3, 16, 16\).*must be \(5, 16, 16\)"
+    ):
+        chain(models["base"], models["base"], None)
+    with pytest.raises(ValueError, match=r"the upsampling model draws \(5, 32, 32\).*must be \(3, 32, 32\)"):
+        chain(models["base"], None, models["refine"])
