@@ -14,11 +14,11 @@ from rich.console import Console
 from dit_jax.interop.weights import KINDS, export_weights, import_weights
 from experiments.cli import run
 
-IMPORT = flags.DEFINE_string("import_from", None, "safetensors file, index of several, or a folder with one")
+IMPORT = flags.DEFINE_string("import_from", None, "safetensors file, index of several, folder of one, or run")
 KIND = flags.DEFINE_enum("kind", None, list(KINDS), "what the weights are", required=True)
 OUT = flags.DEFINE_string("out", None, "file for what is imported, ending in .safetensors")
 SHA256 = flags.DEFINE_list("sha256", [], "that the file of --import_from must have; of several, each by name")
-EXPORT = flags.DEFINE_string("export_to", None, "folder, for diffusers (wan_autoencoder) or transformers")
+EXPORT = flags.DEFINE_string("export_to", None, "folder, as the publisher of --kind lays it out")
 FROM = flags.DEFINE_string("from", None, "imported file, for --export_to")
 
 

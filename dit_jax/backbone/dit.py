@@ -217,7 +217,8 @@ class DiT(nnx.Module):
             return x + self.learned_positions(layout.positions, layout.sizes).astype(x.dtype), None
         if self.config.positions == "rotary":
             return x, None
-        frames = frame_sincos(layout.positions, x.shape[-1])
+        # An image has no place in time.
+        frames = frame_sincos(layout.positions, x.shape[-1]) * (layout.sizes[..., :1] > 1)
         x = x + cell_sincos(layout.positions, x.shape[-1]).astype(x.dtype)
         return (x, frames) if self.config.attention == "alternating" else (x + frames.astype(x.dtype), None)
 

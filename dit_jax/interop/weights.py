@@ -3,6 +3,7 @@
 """Published weights into files of ours, which say what they hold, and back into their publishers' layouts."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -11,9 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dit_jax.autoencoder.files import load_autoencoder, save_autoencoder
+from dit_jax.backbone.unet_latent import UNetLatent
+from dit_jax.denoiser import Denoiser
 from dit_jax.files import write_whole
+from dit_jax.interop.own import load_backbone, load_run, save_backbone
 from dit_jax.interop.safetensors import INDEX, open_tensors, save_tensors, weight_files
+from dit_jax.interop.svd import export_svd, load_svd
 from dit_jax.interop.t5 import export_t5, load_t5, t5_tensors
+from dit_jax.interop.transformers import LAYOUTS, Published, export_transformer, load_transformer
 from dit_jax.interop.wan_autoencoder import export_wan_autoencoder, load_wan_autoencoder, read_wan_config
 from dit_jax.text.t5 import T5Config
 
@@ -161,8 +167,38 @@ def _transformers_config(name: str, config: T5Config) -> dict[str, object]:
     }
 
 
+def _transformer(name: str) -> Kind:
+    """Of a diffusion transformer that is a `DiT` of ours."""
+
+    def save(out, model, kept, facts):
+        save_backbone(out, Denoiser(None, model), {"public": facts}, kind=name, kept=kept)
+
+    def export(path, folder):
+        own = load_backbone(path)
+        export_transformer(folder, name, Published(own.denoiser.backbone, own.kept, own.about["public"]))
+
+    return Kind(functools.partial(load_transformer, name), save, export)
+
+
+def _export_backbone(path: Path, folder: pathlib.Path) -> None:
+    own = load_backbone(path)
+    save_backbone(folder / "model.safetensors", own.denoiser, own.about, kept=own.kept)
+    write_whole(folder / "config.json", json.dumps(own.about, indent=2) + "\n")
+
+
+def _save_svd(out: Path, model: UNetLatent) -> None:
+    save_backbone(out, Denoiser(None, model), kind="svd_unet")
+
+
+def _export_svd(path: Path, folder: pathlib.Path) -> None:
+    export_svd(folder, load_backbone(path).denoiser.backbone)
+
+
 KINDS = {
+    "backbone": Kind(load_run, save_backbone, _export_backbone),
+    **{name: _transformer(name) for name in LAYOUTS},
     "wan_autoencoder": Kind(_load_wan, save_autoencoder, _export_wan),
     "t5": _t5("t5", per_layer_bias=False),
     "umt5": _t5("umt5", per_layer_bias=True),
+    "svd_unet": Kind(lambda path: (load_svd(path),), _save_svd, _export_svd),
 }
