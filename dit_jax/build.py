@@ -377,6 +377,11 @@ def check(config: ConfigDict, shape: tuple[int, ...]) -> None:
             f"config.backbone.name={config.backbone.name!r} works on a grid, and config.loader.layout='packed' "
             "has none: use 'buckets' or 'fixed', or a transformer"
         )
+    if config.loader.layout == "packed" and config.objective.get("per_frame_time"):
+        raise ValueError(
+            "config.objective.per_frame_time=True needs a grid, and config.loader.layout='packed' has none: use "
+            "'buckets' or 'fixed'"
+        )
     token_grid(shape, patch(config))
     if (channels := backbone_config(config).in_channels) != shape[-1]:
         raise ValueError(

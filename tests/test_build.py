@@ -35,6 +35,10 @@ def test_the_default_config_is_valid():
         (dict(backbone=dict(patch=(2, 1, 1))), r"patch=\(2, 1, 1\) does not divide .*\(3, 4, 4\)"),
         (dict(backbone=dict(in_channels=8)), r"in_channels=8 differs from the latents' 16"),
         (dict(mesh=dict(fsdp=0)), "must be positive"),
+        (
+            dict(objective=dict(per_frame_time=True), loader=dict(layout="packed")),
+            "per_frame_time=True needs",
+        ),
         (dict(train=dict(total_steps=7)), r"total_steps=7 is not a multiple of chunk_steps=20"),
     ],
 )
