@@ -127,11 +127,7 @@ class DiTConfig:
                 f"num_heads={self.num_heads} leave {self.head_dim} of width={self.width} to a "
                 f"head, and every axis of position turns a pair: give a head {least} at least"
             )
-        if self.rope_pairs and (len(self.rope_pairs) != 3 or 2 * sum(self.rope_pairs) != self.head_dim):
-            raise ValueError(
-                f"rope_pairs={self.rope_pairs} must be three numbers whose sum is half of a head's "
-                f"{self.head_dim}"
-            )
+        check_rope_pairs(self.rope_pairs, self.head_dim)
         if self.positions == "sincos" and self.width % 4:
             raise ValueError(f"width={self.width} is not a multiple of 4, as positions=sincos needs")
 
@@ -188,6 +184,12 @@ def check_triple(name: str, sizes: tuple[int, ...]) -> None:
     """Raises ValueError unless `sizes` are three of at least 1."""
     if len(sizes) != 3 or min(sizes) < 1:
         raise ValueError(f"{name}={sizes} must be three sizes of at least 1: (frames, rows, columns)")
+
+
+def check_rope_pairs(pairs: tuple[int, ...], head_dim: int) -> None:
+    """Raises ValueError unless there are none, or three that turn all features of a head."""
+    if pairs and (len(pairs) != 3 or min(pairs) < 0 or 2 * sum(pairs) != head_dim):
+        raise ValueError(f"rope_pairs={pairs} must be three numbers whose sum is half of a head's {head_dim}")
 
 
 def check_time_features(number: int) -> None:

@@ -10,6 +10,7 @@
 | `STDiT-XL/2` | Zheng et al. 2024 (Open-Sora), arXiv 2412.20404 | attention across frames has its own modulation |
 | `Wan-1.3B`, `Wan-14B` | Wan 2.1, arXiv 2503.20314, table 2 | nothing |
 | `CogVideoX-2B`, `CogVideoX-5B` | Yang et al. 2024, arXiv 2408.06072 | one modulation of text, video and all blocks |
+| `HunyuanVideo` | Kong et al. 2024, arXiv 2412.03603, table 1 | nothing |
 | `LTX` | HaCohen et al. 2024 (LTX-Video), arXiv 2501.00103 | layer norm for its root mean square |
 
 Classes of ImageNet, and none, are the text of `DiT`: see `interop.transformers.label_text`.
@@ -18,6 +19,7 @@ Classes of ImageNet, and none, are the text of `DiT`: see `interop.transformers.
 from typing import Any
 
 from dit_jax.backbone.dit_config import DiTConfig
+from dit_jax.backbone.mmdit_config import MMDiTConfig
 
 LABELED = dict(in_channels=4, text="pooled", positions="sincos", qk_norm="none", qkv_bias=True)
 SHARED = dict(text_width=4096, text_projection=True, modulation="shared", qkv_bias=True)
@@ -87,6 +89,19 @@ PRESETS = {
     "Wan-14B": _wan(5120, 40, 40, 13824),
     "CogVideoX-2B": _cogvideox(1920, 30, 30, positions="sincos"),
     "CogVideoX-5B": _cogvideox(3072, 42, 48, rope_pairs=(8, 12, 12), rope_base=10_000.0),
+    "HunyuanVideo": MMDiTConfig(
+        width=3072,
+        depth=20,
+        single_depth=40,
+        num_heads=24,
+        text_width=4096,
+        refiner_depth=2,
+        pooled_text_width=768,
+        guidance=True,
+        rope_pairs=(8, 28, 28),
+        rope_base=256.0,
+        qkv_bias=True,
+    ),
     "LTX": DiTConfig(
         in_channels=128,
         patch=(1, 1, 1),
@@ -99,7 +114,7 @@ PRESETS = {
 }
 
 
-def preset(name: str) -> DiTConfig:
+def preset(name: str) -> DiTConfig | MMDiTConfig:
     """The config of a published shape.
 
     Raises:

@@ -10,8 +10,11 @@ from flax import nnx
 from dit_jax.backbone.dit import DiT
 from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.backbone.dit_flops import dit_flops
+from dit_jax.backbone.mmdit import MMDiT
+from dit_jax.backbone.mmdit_config import MMDiTConfig
+from dit_jax.backbone.mmdit_flops import mmdit_flops
 from dit_jax.backbone.pseudo3d_plan import UNetPseudo3DConfig
-from dit_jax.backbone.rungs import pseudo3d_rung, transformer_rung, unet_rung
+from dit_jax.backbone.rungs import mmdit_rung, pseudo3d_rung, transformer_rung, unet_rung
 from dit_jax.backbone.unet_latent import UNetLatent, unet_latent_flops
 from dit_jax.backbone.unet_latent_config import UNetLatentConfig
 from dit_jax.backbone.unet_pseudo3d import UNetPseudo3D, unet_pseudo3d_flops
@@ -35,6 +38,7 @@ class Backbone(NamedTuple):
 
 BACKBONES = {
     "dit": Backbone(DiTConfig, DiT, dit_flops, transformer_rung),
+    "mmdit": Backbone(MMDiTConfig, MMDiT, mmdit_flops, mmdit_rung),
     "unet_latent": Backbone(UNetLatentConfig, UNetLatent, unet_latent_flops, unet_rung),
     "unet_pseudo3d": Backbone(UNetPseudo3DConfig, UNetPseudo3D, unet_pseudo3d_flops, pseudo3d_rung),
 }

@@ -11,10 +11,12 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from flax import nnx
+
 from dit_jax.autoencoder.files import load_autoencoder, save_autoencoder
-from dit_jax.backbone.unet_latent import UNetLatent
 from dit_jax.denoiser import Denoiser
 from dit_jax.files import write_whole
+from dit_jax.interop.hunyuan_video import export_hunyuan_video, load_hunyuan_video
 from dit_jax.interop.own import load_backbone, load_run, save_backbone
 from dit_jax.interop.safetensors import INDEX, open_tensors, save_tensors, weight_files
 from dit_jax.interop.svd import export_svd, load_svd
@@ -186,12 +188,16 @@ def _export_backbone(path: Path, folder: pathlib.Path) -> None:
     write_whole(folder / "config.json", json.dumps(own.about, indent=2) + "\n")
 
 
-def _save_svd(out: Path, model: UNetLatent) -> None:
-    save_backbone(out, Denoiser(None, model), kind="svd_unet")
+def _diffusers(name: str, load: Callable[[Path], nnx.Module], export: Callable[..., None]) -> Kind:
+    """Of a backbone that has one layout, of a class of diffusers."""
 
+    def save(out, model):
+        save_backbone(out, Denoiser(None, model), kind=name)
 
-def _export_svd(path: Path, folder: pathlib.Path) -> None:
-    export_svd(folder, load_backbone(path).denoiser.backbone)
+    def to_folder(path, folder):
+        export(folder, load_backbone(path).denoiser.backbone)
+
+    return Kind(lambda path: (load(path),), save, to_folder)
 
 
 KINDS = {
@@ -200,5 +206,6 @@ KINDS = {
     "wan_autoencoder": Kind(_load_wan, save_autoencoder, _export_wan),
     "t5": _t5("t5", per_layer_bias=False),
     "umt5": _t5("umt5", per_layer_bias=True),
-    "svd_unet": Kind(lambda path: (load_svd(path),), _save_svd, _export_svd),
+    "hunyuan_video": _diffusers("hunyuan_video", load_hunyuan_video, export_hunyuan_video),
+    "svd_unet": _diffusers("svd_unet", load_svd, export_svd),
 }

@@ -16,6 +16,10 @@ from dit_jax.layers.rope import apply_rope
 
 QK_NORMS = ("head", "width", "none")
 
+# Queries, keys and values.
+QKV = tuple[
+    Float[Array, "B heads N head_dim"], Float[Array, "B heads M head_dim"], Float[Array, "B heads M head_dim"]
+]
 # A query sees the keys that have its number. (of queries, of keys)
 Ids = tuple[Int[Array, "#B #N"], Int[Array, "#B M"]]
 
@@ -48,19 +52,18 @@ def attend(
     return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
 
 
-class Attention(nnx.Module):
-    """Attention of tokens to a context (themselves, or a text).
+class Projections(nnx.Module):
+    """Queries, keys and values of all heads.
 
     Queries and keys are normalised per head (Dehghani et al. 2023, ViT-22B, arXiv 2302.05442, eq. 2,
     with the root mean square), so that logits stay bounded at any learning rate.
 
     Args:
-      width: of the tokens and of the output.
+      width: of the tokens that look.
       num_heads: divides `width`.
-      context_width: of the context; the tokens' own by default.
-      out_scale: variance scale of the output kernel; 0 makes the layer add nothing at initialisation.
+      context_width: of the tokens looked at; `width` by default.
       qk_norm: of queries and keys: `head`, `width` (over all heads at once, as Wan does), or `none`.
-      qkv_bias: adds biases to queries, keys and values.
+      qkv_bias: adds biases.
       rngs: for the kernels.
       dtype: of the computation.
 
@@ -75,7 +78,6 @@ class Attention(nnx.Module):
         *,
         rngs: nnx.Rngs,
         context_width: int | None = None,
-        out_scale: float = 1.0,
         qk_norm: str = "head",
         qkv_bias: bool = False,
         dtype: DType = jnp.float32,
@@ -87,10 +89,16 @@ class Attention(nnx.Module):
         self.query = Dense(width, width, **make)
         self.key = Dense(context_width, width, **make)
         self.value = Dense(context_width, width, **make)
-        self.out = Dense(width, width, rngs=rngs, scale=out_scale, dtype=dtype)
         gains = {"head": width // num_heads, "width": width, "none": 0}[qk_norm]
         self.query_gain = nnx.Param(jnp.ones((gains,))) if gains else None
         self.key_gain = nnx.Param(jnp.ones((gains,))) if gains else None
+
+    def heads(self, x: Float[Array, "B N D"], context: Float[Array, "B M E"] | None = None) -> QKV:
+        """Queries of `x`, keys and values of `context` (of `x` itself when None)."""
+        context = x if context is None else context
+        q = self._normed(self.query(x), self.query_gain)
+        k = self._normed(self.key(context), self.key_gain)
+        return q, k, self._heads(self.value(context))
 
     def _heads(self, x: Float[Array, "B N D"]) -> Float[Array, "B heads N head_dim"]:
         batch, num_tokens, width = x.shape
@@ -101,6 +109,35 @@ class Attention(nnx.Module):
             return self._heads(rms_norm(x, gain[...]))
         return self._heads(x) if gain is None else rms_norm(self._heads(x), gain[...])
 
+
+class Attention(Projections):
+    """Attention of tokens to a context (themselves, or a text).
+
+    Args:
+      width: of the tokens and of the output.
+      num_heads: divides `width`.
+      out_scale: variance scale of the output kernel; 0 makes the layer add nothing at initialisation.
+      rngs: for the kernels.
+      dtype: of the computation.
+      kind: what else `Projections` takes.
+
+    Raises:
+      ValueError: `num_heads` does not divide `width`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        *,
+        rngs: nnx.Rngs,
+        out_scale: float = 1.0,
+        dtype: DType = jnp.float32,
+        **kind: int | str | bool | None,
+    ):
+        super().__init__(width, num_heads, rngs=rngs, dtype=dtype, **kind)
+        self.out = Dense(width, width, rngs=rngs, scale=out_scale, dtype=dtype)
+
     def __call__(
         self,
         x: Float[Array, "B N D"],
@@ -110,13 +147,18 @@ class Attention(nnx.Module):
         ids: Ids | None = None,
     ) -> Float[Array, "B N D"]:
         """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`."""
-        context = x if context is None else context
-        q = self._normed(self.query(x), self.query_gain)
-        k = self._normed(self.key(context), self.key_gain)
-        if rotation is not None:
-            q, k = apply_rope(q, rotation), apply_rope(k, rotation)
-        y = attend(q, k, self._heads(self.value(context)), ids)
-        return self.out(y.swapaxes(1, 2).reshape(x.shape))
+        return self.out(attend_turned(self.heads(x, context), rotation, ids))
+
+
+def attend_turned(
+    qkv: QKV, rotation: Float[Array, "*#B 2 N half"] | None, ids: Ids | None
+) -> Float[Array, "B N D"]:
+    """`attend` with queries and keys turned by `rotation`, the heads of the result side by side."""
+    q, k, v = qkv
+    if rotation is not None:
+        q, k = apply_rope(q, rotation), apply_rope(k, rotation)
+    y = attend(q, k, v, ids).swapaxes(1, 2)
+    return y.reshape(*y.shape[:2], -1)
 
 
 def check_heads(width: int, num_heads: int) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import jax
 from flax import nnx
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 Block = TypeVar("Block", bound=nnx.Module)
 
@@ -32,8 +32,8 @@ def stack_blocks(make: Callable[[nnx.Rngs], Block], depth: int, *, rngs: nnx.Rng
 
 def run_blocks(
     blocks: PyTree,
-    apply: Callable[[PyTree, Array], Array],
-    x: Array,
+    apply: Callable[[PyTree, PyTree], PyTree],
+    x: PyTree,
     *,
     remat: str = "none",
     unroll: int = 1,
@@ -43,7 +43,7 @@ def run_blocks(
     Args:
       blocks: from `stack_blocks`, with whatever else each block has a share of.
       apply: one block on `x`; what else it reads, it closes over.
-      x: the residual stream.
+      x: the residual stream, or several.
       remat: what the backward pass keeps of each block: `none` recomputes nothing, `dots` keeps the
         matrix products, `full` keeps only the block's input.
       unroll: blocks a loop iteration holds. Compile time grows with it; for tiny blocks on a CPU the
