@@ -105,9 +105,11 @@ def load_hunyuan_video(path: str | os.PathLike, config: MMDiTConfig | None = Non
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: one line that names the file: not safetensors, or tensors missing, unknown, or of another shape.
+      ValueError: one line: not safetensors; tensors missing, unknown, or of another shape; or a config that
+        diffusers' class has no network of.
     """
     config = read_hunyuan_video_config(path) if config is None else config
+    _check(config)
     model = nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0)))
     parameters = parameters_by_path(model)
     with open_tensors(path) as tensors:

@@ -173,4 +173,6 @@ def test_what_diffusers_has_not_is_not_exported(published, tmp_path):
     model.config = dataclasses.replace(model.config, patch=(1, 1, 2))
     with pytest.raises(ValueError, match="square patches"):
         export_hunyuan_video(tmp_path / "none", model)
+    with pytest.raises(ValueError, match="of at least 1 and square patches, not 0"):
+        load_hunyuan_video(published, dataclasses.replace(model.config, refiner_depth=0, patch=(1, 2, 2)))
     assert not (tmp_path / "none").exists()
