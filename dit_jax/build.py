@@ -53,7 +53,7 @@ from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.data.plan import Plan
 from dit_jax.data.recaptions import RecaptionConfig
 from dit_jax.data.split import Part
-from dit_jax.data.transforms import Cut, ToElement, no_text, padded_text
+from dit_jax.data.transforms import MICRO, Cut, ToElement, no_text, padded_text
 from dit_jax.data.vision_endpoint import VisionEndpoint, VisionEndpointConfig
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig
@@ -116,6 +116,11 @@ def backbone_config(config: ConfigDict) -> Any:
 def patch(config: ConfigDict) -> Patch:
     """Of the backbone; a U-Net takes every latent by itself."""
     return tuple(getattr(backbone_config(config), "patch", (1, 1, 1)))
+
+
+def micro(config: ConfigDict) -> tuple[str, ...]:
+    """What the backbone is told of a clip besides its text, and clips know."""
+    return tuple(name for name in getattr(backbone_config(config), "micro", ()) if name in MICRO)
 
 
 def denoiser(config: ConfigDict) -> Callable[[nnx.Rngs], Denoiser]:
@@ -238,7 +243,7 @@ def loader(
     """Shuffled batches of a source's elements, for ever; as an autoencoder's `stage` wants them, if given."""
     values = config.loader.to_dict() | {"seed": seed}
     read_text = no_text if stage else prompts.text(config).reader
-    transform = ToElement(config.data.caption_weights.to_dict(), read_text)
+    transform = ToElement(config.data.caption_weights.to_dict(), read_text, () if stage else micro(config))
     if stage:
         values |= dict(batch_size=stage.batch_size or config.autoencoder.batch_size, layout="fixed")
         transform = Cut(transform, stage.num_frames, stage.side)
@@ -249,7 +254,7 @@ def loader(
 def held_out(config: ConfigDict, source: Any) -> list[dict[str, np.ndarray]]:
     """The first `config.evaluate.num_clips` elements of a source whole, as arrays by name, with the captions that
     are trained on most: one batch, or where clips are of several sizes, one for each size."""
-    transform = ToElement({caption_level(config): 1.0}, prompts.text(config).reader)
+    transform = ToElement({caption_level(config): 1.0}, prompts.text(config).reader, micro(config))
     count, rng = min(len(source), config.evaluate.num_clips), np.random.default_rng(0)
     return by_size([transform.random_map(source[index], rng) for index in range(count)])
 

@@ -24,6 +24,7 @@ from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.data.captions import caption_at
 from dit_jax.data.clip import Clip, ClipSource
 from dit_jax.data.latents_io import read_metadata, write_latents
+from dit_jax.data.transforms import MICRO
 from dit_jax.program import make_encoder
 from dit_jax.prompts import FrozenText
 from dit_jax.sweep.display import Display
@@ -153,7 +154,9 @@ def _elements(
         texts = {level: _text_tokens(clips, level, text) for level in levels}
         for k, (clip, latents) in enumerate(zip(clips, _latents(clips, encoder))):
             tokens = {level: texts[level][k] for level in levels}
-            yield {"latents": latents, "captions": clip.captions, "key": clip.key, "text": tokens}
+            micro = {name: float(measure(clip)) for name, measure in MICRO.items()}
+            about = {"captions": clip.captions, "key": clip.key, "micro": micro}
+            yield {"latents": latents, "text": tokens, **about}
         progress(first + len(clips), len(indices))
 
 

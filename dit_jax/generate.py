@@ -8,7 +8,8 @@ video = model(["A large red circle moves right from the left side of a dark back
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,7 @@ class Generator:
         sampler: SamplerConfig | None = None,
         task: str = "none",
         given: Videos | None = None,
+        micro: Mapping[str, float] | None = None,
     ) -> Videos:
         """Draws one clip for each prompt.
 
@@ -70,6 +72,8 @@ class Generator:
           task: what of `given` is kept, a name in `diffusion.known.TASKS`; or `upsample`: what is refined by a
             super-resolution model.
           given: clips of the model's size, one per prompt; needed by every task but `none`.
+          micro: what the model is told besides, by name, such as `motion`; the frame rate is the config's unless
+            it is given here.
 
         Raises:
           ValueError: no prompts, an unknown task, or a task without its clips.
@@ -79,6 +83,7 @@ class Generator:
         cond = jax.tree.map(jnp.asarray, self._read(list(prompts)))
         key = jax.random.key(seed)
         noise = jax.random.normal(key, (len(prompts), *self._latent_shape))
+        cond |= {name: jnp.full((len(prompts),), value) for name, value in self._micro(micro or {}).items()}
         known, latents = self._given(task, given, len(prompts))
         if task == UPSAMPLE:
             level = jnp.full((len(prompts),), NOISE_AUGMENTATION)
@@ -86,6 +91,15 @@ class Generator:
         draw = self._program.sampler(sampler or build.section(self.config, "sampler"))
         key = jax.random.fold_in(key, 1)  # of what is drawn on the way
         return as_bytes(self._decode(draw(self.params, noise, cond, known, latents, key)))
+
+    def _micro(self, given: Mapping[str, float]) -> dict[str, float]:
+        names, fps = build.micro(self.config), self.config.data.fps
+        values = ({"fps": fps} if fps else {}) | dict(given)
+        if missing := [name for name in names if name not in values]:
+            raise ValueError(
+                f"the model is told the {missing[0]} of clips: give it, as micro={{{missing[0]!r}: 4.0}}"
+            )
+        return {name: value for name, value in values.items() if name in names or name in given}
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -114,9 +128,7 @@ class Generator:
         return known, self._encode(given)
 
 
-def chain(
-    base: Generator, interpolate: Generator | None, upsample: Generator | None, **how: int | SamplerConfig
-) -> Cascade:
+def chain(base: Generator, interpolate: Generator | None, upsample: Generator | None, **how: Any) -> Cascade:
     """Generators one after the other: a clip, a frame between any two of its frames, twice as many pixels.
 
     Raises:

@@ -22,6 +22,14 @@ _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 _default_config: list[str] = []
 
 
+def numbers(pairs: list[str]) -> dict[str, float]:
+    """`NAME=NUMBER` pairs of a flag."""
+    try:
+        return {name: float(value) for name, value in (pair.split("=") for pair in pairs)}
+    except ValueError as error:
+        raise ValueError(f"{pairs} must each be NAME=NUMBER, such as motion=4.0") from error
+
+
 def define_config(default: str) -> flags.FlagHolder:
     """`--config=FILE` and `--config.section.key=value`, with a file of `configs/` where none is given."""
     # Not as the flag's own default: overrides of that are parsed here and now, outside of `run`'s net.

@@ -82,6 +82,11 @@ class UNetPseudo3DConfig:
             )
 
     @property
+    def micro(self) -> tuple[str, ...]:
+        """What is read of a clip besides its text."""
+        return ("fps",) if self.temporal else ()
+
+    @property
     def time_width(self) -> int:
         """Width of the embedding of time."""
         return 4 * self.width

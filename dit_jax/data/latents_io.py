@@ -51,7 +51,8 @@ def write_latents(
     Args:
       path: the folder to make; it must not exist.
       elements: dicts with `latents` (float [t,h,w,c], of any sizes but one number of channels), `captions`
-        (text by level) and `key`; and maybe `text`, the tokens [n,E] of captions by level.
+        (text by level) and `key`; and maybe `text`, the tokens [n,E] of captions by level, and `micro`, numbers
+        by name.
       metadata: what to record of where they come from, such as the autoencoder's digest; JSON. The writer
         adds `version`, `count`, `shape` (null where there are several), `num_shards`, `num_bytes` of the records,
         and per channel `mean` and `std` of what it stored.
@@ -89,8 +90,9 @@ def write_latents(
 class LatentsSource:
     """Random access to what `write_latents` wrote, in its order.
 
-    Elements are dicts: `latents` float32 [t,h,w,c], `captions` text by level, `key`, and `text`, by level the
-    float16 tokens [n,E] that were stored. A set of up to `IN_MEMORY_BYTES` is read into memory at once; a
+    Elements are dicts: `latents` float32 [t,h,w,c], `captions` text by level, `key`, `text`, by level the float16
+    tokens [n,E] that were stored, and the numbers that were, such as `fps`. A set of up to `IN_MEMORY_BYTES` is
+    read into memory at once; a
     larger one is read record by record. A record that is damaged, or lies in a shard that cannot be opened,
     raises `DamagedClip` when it is asked for.
 
@@ -212,7 +214,8 @@ def _encode(latents: np.ndarray, channels: int, element: Mapping[str, Any]) -> b
     key = element["key"]
     if latents.ndim != 4 or latents.shape[-1] != channels:
         raise ValueError(f"{key}: latents are {latents.shape}; give all [t,h,w,c] with {channels} channels")
-    names = json.dumps({"captions": dict(element["captions"]), "key": key}).encode()
+    about = {**element.get("micro", {}), "captions": dict(element["captions"]), "key": key}
+    names = json.dumps(about).encode()
     text = {_TEXT + level: _half(tokens, key, "text") for level, tokens in element.get("text", {}).items()}
     return save({"latents": _half(latents, key, "latents"), "json": np.frombuffer(names, np.uint8), **text})
 

@@ -6,6 +6,7 @@ All are of the stored pixels, so clips of different sizes compare only roughly.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -42,6 +43,12 @@ def quality(video: UInt8[np.ndarray, "T H W 3"]) -> Quality:
     motion, sharpness, brightness, contrast = np.sum(rows, axis=0).tolist()
     count = len(rows)
     return Quality(motion / max(1, count - 1), sharpness / count, brightness / count, contrast / count)
+
+
+def motion(video: UInt8[np.ndarray, "T H W 3"]) -> float:
+    """`Quality.motion` alone."""
+    luma = [image.astype(np.float32) @ _LUMA for image in video]
+    return float(np.mean([np.abs(b - a).mean() for a, b in itertools.pairwise(luma)] or [0.0]))
 
 
 def _laplacian(luma: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:

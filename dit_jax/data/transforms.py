@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a source yields (a clip, or stored latents) to the arrays a training step takes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -11,6 +11,10 @@ from jaxtyping import Float
 
 from dit_jax.data.captions import LEVELS, caption_at
 from dit_jax.data.clip import Clip
+from dit_jax.data.quality import motion
+
+# What a clip is told to have besides its text, by name; latents have it stored.
+MICRO = {"fps": lambda clip: clip.fps, "motion": lambda clip: motion(clip.video)}
 
 ReadText = Callable[[Clip | Mapping[str, Any], str], Mapping[str, np.ndarray]]
 
@@ -25,26 +29,39 @@ class ToElement(grain.transforms.RandomMap):
     Args:
       caption_weights: how often each level is drawn, up to a factor; `{"dense": 1.0}` for always dense.
       read_text: of a clip or latents and a level, arrays of one shape for every text; picklable.
+      micro: names in `MICRO` of numbers to add.
 
     Raises:
       ValueError: for an unknown level, a negative weight, or weights that are all zero.
     """
 
-    def __init__(self, caption_weights: Mapping[str, float], read_text: ReadText):
+    def __init__(self, caption_weights: Mapping[str, float], read_text: ReadText, micro: Sequence[str] = ()):
         self._levels = drawn_levels(caption_weights)
         weights = [caption_weights[level] for level in self._levels]
         self._upper = np.cumsum(weights) / sum(weights)
-        self._read_text = read_text
+        self._read_text, self._micro = read_text, tuple(micro)
 
     def random_map(
         self, element: Clip | Mapping[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         is_clip = isinstance(element, Clip)
         arrays = {"video": element.video} if is_clip else {"latents": element["latents"]}
-        return arrays | self._read_text(element, self._level(rng))
+        micro = {name: np.float32(_micro(element, name)) for name in self._micro}
+        return arrays | micro | self._read_text(element, self._level(rng))
 
     def _level(self, rng: np.random.Generator) -> str:
         return self._levels[int(np.searchsorted(self._upper, rng.random(), side="right"))]
+
+
+def _micro(element: Clip | Mapping[str, Any], name: str) -> float:
+    if isinstance(element, Clip):
+        return MICRO[name](element)
+    if name not in element:
+        raise ValueError(
+            f"the latents of {element['key']} were stored without {name!r}, which the backbone reads: encode the "
+            f"clips again, or take {name!r} out of config.backbone.micro"
+        )
+    return element[name]
 
 
 class Tokenized:

@@ -173,3 +173,12 @@ def _strip(video: UInt8[np.ndarray, "T H W 3"], label: str, scale: int) -> Image
     picture.paste(Image.fromarray(row), (_MARGIN, _MARGIN))
     ImageDraw.Draw(picture).text((_MARGIN, row.shape[0] + 2 * _MARGIN), label, fill="black", font=font)
     return picture
+
+
+def write_clips(folder: str | Path, videos: Sequence[VideoBytes], fps: float, labels: Sequence[str]) -> None:
+    """`00.mp4`, `01.mp4`, ... and a film strip of all, `strip.png`, with a label each."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, video in enumerate(videos):
+        write_video(folder / f"{index:02d}.mp4", video, fps)
+    write_film_strip(folder / "strip.png", list(videos), labels, scale=2)

@@ -101,3 +101,18 @@ def test_stored_text_is_padded_and_masked():
 
 def test_what_is_trained_without_text_reads_none():
     assert set(ToElement({"dense": 1.0}, no_text).random_map(clip({}), np.random.default_rng(0))) == {"video"}
+
+
+def test_numbers_of_a_clip_are_read_of_the_clip_or_of_its_latents():
+    moving = np.zeros((3, 4, 4, 3), np.uint8)
+    moving[1] = 10
+    seen = Clip(moving, 12.0, CAPTIONS, "moving")
+    transform = ToElement({"dense": 1.0}, Tokenized(codes), ("fps", "motion"))
+    element = transform.random_map(seen, np.random.default_rng(0))
+    assert element["fps"] == 12
+    assert element["motion"] == pytest.approx(10, rel=1e-3)
+    stored = {"latents": np.zeros((1, 1, 1, 2), np.float32), "captions": CAPTIONS, "key": "moving"}
+    numbers = {"fps": 12.0, "motion": 10.0}
+    assert transform.random_map(stored | numbers, np.random.default_rng(0))["motion"] == 10
+    with pytest.raises(ValueError, match="latents of moving were stored without 'fps'"):
+        transform.random_map(stored, np.random.default_rng(0))
