@@ -30,8 +30,7 @@ class Denoiser(nnx.Module):
     def __call__(self, x_t: Sites, t: Times, cond: Cond, known: KnownSites | None = None) -> Sites:
         if "segment_ids" in cond:
             return self._packed(x_t, t, cond, known)
-        micro = {name: value for name, value in cond.items() if name not in TEXT}
-        return self.backbone(x_t, t, *self._text(cond), known, **({"micro": micro} if micro else {}))
+        return self.backbone(x_t, t, *self._text(cond), known, **_micro(cond))
 
     def _packed(self, tokens: Sites, t: Times, cond: Cond, known: KnownSites | None) -> Sites:
         """All segments' texts in one row, each with the number of its segment."""
@@ -41,9 +40,15 @@ class Denoiser(nnx.Module):
         text_ids = jnp.repeat(cond["text_segment_ids"], mask.shape[1], 1)
         text, mask = text.reshape(rows, -1, text.shape[-1]), mask.reshape(rows, -1)
         where = (cond["positions"], cond["segment_ids"], jnp.where(mask, text_ids, -1))
-        return self.backbone.packed(tokens, t, text, mask, *where, known)
+        return self.backbone.packed(tokens, t, text, mask, *where, known, **_micro(cond))
 
     def _text(self, cond: Cond) -> tuple[TextTokens, TextMask]:
         if self.text is None:
             return cond["text_tokens"], cond["text_mask"]
         return self.text(cond["text_ids"])
+
+
+def _micro(cond: Cond) -> dict[str, Cond]:
+    """What else there is, as the argument that backbones which read it have."""
+    micro = {name: value for name, value in cond.items() if name not in TEXT + PACKED}
+    return {"micro": micro} if micro else {}

@@ -97,7 +97,7 @@ for name, axes in json.loads(sys.argv[1]).items():
     mesh = make_mesh(MeshConfig(**{"data": 1} | axes), jax.devices()[:count])
     init, abstract = make_init(make, make_optimizer(OptimizerConfig()), mesh)
     state = init(jax.random.key(0))
-    kernel = state.params["backbone"]["blocks"]["mlp"]["up"]["kernel"]
+    kernel = state.params["backbone"]["blocks"]["blocks"][0]["mlp"]["up"]["kernel"]
     sharded[name] = kernel.size // kernel.addressable_shards[0].data.size
     steps = make_train_steps(loss, OptimizerConfig(), abstract)
     state, metrics = steps(state, place_batch(batches, mesh, 1), Horizon(1e-2, 1, 6, 0))
