@@ -68,8 +68,15 @@ class Sweep:
             return {}
         if build.is_endless(self.config):
             raise ValueError("config.data.num_clips=0: the runs of a sweep share their clips, give a number")
-        build.warn_of_cut_captions(self.config, self.folder)
-        return {split: num_parts(self.config, split, self.folder) for split in ("train", "validation")}
+        sized = self._sized()
+        build.warn_of_cut_captions(sized, self.folder)
+        return {split: num_parts(sized, split, self.folder) for split in ("train", "validation")}
+
+    def _sized(self) -> ConfigDict:
+        """The sweep's config with the text and backbone of a trial, for what reads of them no width."""
+        sized = ConfigDict(self.config.to_dict())
+        sized.text, sized.backbone = self.trials[0].text, self.trials[0].backbone
+        return sized
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -122,7 +129,7 @@ class Sweep:
             write_whole(weights, build.autoencoder_path(self.config, self.folder).read_bytes())
         for partial in (self.folder / "latents").glob("*/.*"):
             shutil.rmtree(partial)  # of a writer that was killed: the lock says that none is at work
-        encoding = ConfigDict(config)
+        encoding = self._sized()
         encoding.autoencoder.update(train=False, path=build.TRAINED)  # one autoencoder, whatever comes later
         arguments = dict(config=encoding.to_dict(), folder=folder)
         tasks = [
