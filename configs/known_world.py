@@ -33,6 +33,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            "init": "",  # begin with the parameters of a run (its folder) or of a file of experiments.weights
             "stage": "latents",  # of experiments.encode; or clips
             "data": {
                 "source": "known_world",  # or folder, tfds, clips

@@ -25,8 +25,7 @@ from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.files import read_config
 from dit_jax.pixels import as_bytes
 from dit_jax.program import make_encoder, program
-from dit_jax.run import CHECKPOINTS
-from dit_jax.train.checkpoint import Checkpointer
+from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 
 NOISE_AUGMENTATION = 0.1  # time to which a clip is noised before it is refined
 

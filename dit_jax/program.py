@@ -33,7 +33,7 @@ from dit_jax.mesh import make_mesh
 from dit_jax.pixels import as_pixels
 from dit_jax.scales import scales
 from dit_jax.train.optimizer import make_optimizer
-from dit_jax.train.state import abstract_module, count_parameters, make_init, merge_module
+from dit_jax.train.state import abstract_module, count_parameters, make_begin, make_init, merge_module
 from dit_jax.train.step import Metrics, make_train_steps
 
 # What a program depends on. Learning rate and warm-up reach it as traced values.
@@ -54,6 +54,7 @@ class Program:
     Attributes:
       mesh: over this machine's devices.
       init: `key -> TrainState`.
+      begin: `params -> TrainState`, with parameters from elsewhere.
       abstract: shapes and shardings of the state.
       steps: `(state, batches, horizon) -> (state, metrics)`, see `make_train_steps`.
       loss_grid: `(params, latents, cond) -> errors`, see `make_loss_grid`.
@@ -76,6 +77,7 @@ class Program:
         self.mesh: Mesh = make_mesh(build.section(config, "mesh"))
         scale = scales(config)
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
+        self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)
         self.steps = make_train_steps(self._loss, optimizer, self.abstract, scales=scale)
         self._refines = bool(getattr(build.backbone_config(config), "low_resolution_channels", 0))
         errors = make_loss_grid(

@@ -19,15 +19,14 @@ from dit_jax.data.loader import Loader
 from dit_jax.encode import encode
 from dit_jax.evaluate.loss_grid import summarise_loss_grid
 from dit_jax.files import claim
+from dit_jax.interop.own import trained_parameters
 from dit_jax.program import Program, program
 from dit_jax.sweep.flops import workload
-from dit_jax.train.checkpoint import Checkpointer
+from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 from dit_jax.train.loop import Diverged, Progress, train
 from dit_jax.train.metrics import MetricWriter
 from dit_jax.train.optimizer import Horizon
-from dit_jax.train.state import TrainState
-
-CHECKPOINTS = "checkpoints"
+from dit_jax.train.state import TrainState, inherit
 
 
 def run(
@@ -76,6 +75,8 @@ def _train(
 ) -> TrainState:
     if checkpointer.latest_step is None:
         state = compiled.init(jax.random.key(config.seed))
+        if config.get("init"):
+            state = compiled.begin(inherit(state.params, trained_parameters(config.init)))
     else:
         state, position = checkpointer.restore(compiled.abstract)
         loader.restore(position)
@@ -140,7 +141,7 @@ def describe(config: ConfigDict, folder: str | pathlib.Path) -> dict[str, Any]:
         "config_sha256": hashlib.sha256(config.to_json(sort_keys=True).encode()).hexdigest()[:16],
         "code_version": importlib.metadata.version("dit_jax"),
         "backbone": config.backbone.name,
-        **({"architecture": config.architecture} if "architecture" in config else {}),
+        **{name: config[name] for name in ("architecture", "init") if config.get(name)},
         "width": config.backbone.width,
         "depth": config.backbone.depth,
         "params_total": compiled.params_total,

@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three trained models drawn one after the other, and models that do not fit."""
 
+import shutil
+
+import jax
 import numpy as np
 import pytest
 
 from configs import known_world
+from dit_jax import build
 from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.generate import chain, load
+from dit_jax.interop.own import trained_parameters
 from dit_jax.run import run
 from dit_jax.train_autoencoder import train_autoencoder
 
@@ -48,7 +53,7 @@ def models(tmp_path_factory):
         train_autoencoder(settings, root / name)
         assert run(settings, root / name)["status"] == "finished"
         made[name] = load(root / name)
-    return made
+    return made | {"folder": root}
 
 
 def test_clips_become_longer_and_larger(models):
@@ -69,3 +74,34 @@ def test_models_that_do_not_fit_are_named(models):
         chain(models["base"], models["base"], None)
     with pytest.raises(ValueError, match=r"the upsampling model draws \(5, 32, 32\).*must be \(3, 32, 32\)"):
         chain(models["base"], None, models["refine"])
+
+
+def test_a_video_network_begins_with_an_image_networks_parameters(tmp_path):
+    """Trained on images, then on clips: what was learnt is there, and time is learnt on top."""
+    images, clips = config(1, SIDE, temporal=False), config(3, SIDE)
+    for made in (images, clips):
+        made.autoencoder.train = False
+        made.autoencoder.path = "weights.safetensors"
+    train_autoencoder(config(3, SIDE), tmp_path / "images")
+    for name in ("images", "clips"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "images" / build.TRAINED, tmp_path / name / "weights.safetensors")
+    assert run(images, tmp_path / "images")["status"] == "finished"
+    clips.init = str(tmp_path / "images")
+    clips.optimizer.lr = 1e-12
+    row = run(clips, tmp_path / "clips")
+    assert row["init"] == clips.init
+    old, new = (trained_parameters(tmp_path / name) for name in ("images", "clips"))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(old):
+        (same,) = [b for p, b in jax.tree_util.tree_leaves_with_path(new) if p == path]
+        np.testing.assert_allclose(same, leaf, atol=1e-6)
+    assert len(jax.tree.leaves(new)) > len(jax.tree.leaves(old))
+
+
+def test_parameters_of_another_shape_are_refused(models, tmp_path):
+    made = config(3, SIDE, width=16)
+    made.autoencoder.train = False
+    made.autoencoder.path = str(models["folder"] / "base" / build.TRAINED)
+    made.init = str(models["folder"] / "base")
+    with pytest.raises(ValueError, match="has shape .* and the new network's .*: match them"):
+        run(made, tmp_path)

@@ -11,8 +11,8 @@ import pytest
 from configs import known_world
 from dit_jax.files import read_config
 from dit_jax.program import count_active, program
-from dit_jax.run import CHECKPOINTS, run
-from dit_jax.train.checkpoint import Checkpointer
+from dit_jax.run import run
+from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 from dit_jax.train_autoencoder import train_autoencoder
 
 

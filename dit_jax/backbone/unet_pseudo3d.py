@@ -7,10 +7,10 @@ followed by one over time that begins as the identity, and every attention withi
 that begins as zero. It learns in three steps:
 
 1. captioned images, as clips of one frame: what is temporal is not computed, and gets no gradient. A network
-   with `temporal=False` has none of it; `inherit` puts its parameters into a video network;
+   with `temporal=False` has none of it; `config.init` puts its parameters into a video network;
 2. unlabelled video, whose caption is empty and so the null text, to which images were trained, too, by
    `ObjectiveConfig.caption_dropout`. The optimizer trains all, or those that `is_temporal`;
-3. finetuned from that by `inherit`: the frame interpolation network (`known_channels=True`), trained on the
+3. finetuned from that by `config.init`: the frame interpolation network (`known_channels=True`), trained on the
    task of filling frames in, and, with `low_resolution_channels`, spatial super-resolution. Their additional
    inputs begin as zero, so that they start from what they were.
 
@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from dit_jax.arrays import Known, Latents, TextMask, TextTokens, Time
 from dit_jax.backbone.pseudo3d_blocks import (
@@ -42,7 +42,7 @@ from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.rope import rotations
 from dit_jax.layers.stack import REMAT
 
-__all__ = ["UNetPseudo3D", "UNetPseudo3DConfig", "inherit", "is_temporal", "unet_pseudo3d_flops"]
+__all__ = ["UNetPseudo3D", "UNetPseudo3DConfig", "is_temporal", "unet_pseudo3d_flops"]
 
 FPS_SCALE = 1e-3  # the embedding reads a thousandth: its sinusoids then turn once in 2 pi frames per second
 TEMPORAL = ("temporal_", "fps_")  # how the names of what works across frames begin
@@ -210,29 +210,3 @@ def is_temporal(path: tuple[Any, ...]) -> bool:
     `jax.tree_util.tree_map_with_path(lambda path, _: is_temporal(path), params)`.
     """
     return any(str(getattr(key, "key", getattr(key, "name", key))).startswith(TEMPORAL) for key in path)
-
-
-def inherit(params: PyTree, trained: PyTree) -> PyTree:
-    """`params` of a new network, with all that a smaller one has `trained`: an image network's in a video
-    network, or a video network's in one with additional inputs.
-
-    Raises:
-      ValueError: `trained` has a parameter that `params` have not, or of another shape.
-    """
-    given = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(trained)}
-
-    def take(path, leaf):
-        other = given.pop(jax.tree_util.keystr(path), leaf)
-        if other.shape != leaf.shape:
-            name = jax.tree_util.keystr(path)
-            raise ValueError(
-                f"{name} has shape {other.shape}, and the new network's {leaf.shape}: match them"
-            )
-        return other
-
-    inherited = jax.tree_util.tree_map_with_path(take, params)
-    if given:
-        raise ValueError(
-            f"the new network has no {next(iter(given))}, nor {len(given) - 1} others: match them"
-        )
-    return inherited

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from dit_jax import build
 from dit_jax.backbone.registry import BACKBONES
@@ -24,11 +25,10 @@ from dit_jax.denoiser import Denoiser
 from dit_jax.files import read_config
 from dit_jax.interop.entries import parameters_by_path
 from dit_jax.interop.safetensors import check_shapes, open_tensors, save_tensors
-from dit_jax.run import CHECKPOINTS
 from dit_jax.sections import construct
 from dit_jax.text.byte import ByteTextConfig, ByteTextEncoder
-from dit_jax.train.checkpoint import Checkpointer
-from dit_jax.train.state import abstract_module, merge_module
+from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
+from dit_jax.train.state import abstract_module, merge_module, split_module
 
 KEPT = "kept."  # begins the names of what comes along and is no parameter
 ABOUT = ("objective",)  # sections of a run without which its predictions can't be read
@@ -68,6 +68,19 @@ def load_run(folder: Path) -> tuple[Denoiser, dict[str, Any]]:
     finally:
         checkpointer.close()
     return denoiser, {name: config[name].to_dict() for name in ABOUT if name in config}
+
+
+def trained_parameters(path: Path) -> PyTree:
+    """The denoiser's parameters of a run (a folder) or of a file of ours (`experiments.weights` makes them of
+    published weights).
+
+    Raises:
+      FileNotFoundError: no such run or file.
+      ValueError: it is not one of ours.
+    """
+    path = pathlib.Path(path)
+    denoiser = load_run(path)[0] if path.is_dir() else load_backbone(path).denoiser
+    return split_module(denoiser)[1]
 
 
 def save_backbone(

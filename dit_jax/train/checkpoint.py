@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 
 from dit_jax.train.state import TrainState
 
+CHECKPOINTS = "checkpoints"  # in the folder of a run
 TREES = ("params", "ema", "opt_state")
 VERSION = 1
 

@@ -77,8 +77,7 @@ def make_init(
         params = split_module(make(nnx.Rngs(params=key)))[1]
         if scales is not None:
             params = jax.tree.map(lambda p, scale: scale.init * p, params, scales)
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, zero, params, params, optimizer.init(params))
+        return _at_rest(params, optimizer)
 
     abstract = jax.eval_shape(init, jax.random.key(0))
     shardings = parameter_shardings(abstract, mesh)
@@ -87,3 +86,42 @@ def make_init(
     return jax.jit(init, out_shardings=shardings, compiler_options=options), jax.tree.map(
         lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings
     )
+
+
+def _at_rest(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, zero, params, params, optimizer.init(params))
+
+
+def make_begin(
+    optimizer: optax.GradientTransformation, abstract: TrainState
+) -> Callable[[PyTree], TrainState]:
+    """A jitted `params -> TrainState` before the first step, placed as `abstract` says."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(lambda params: _at_rest(params, optimizer), out_shardings=shardings)
+
+
+def inherit(params: PyTree, trained: PyTree) -> PyTree:
+    """`params` of a new network, with all that a smaller one has `trained`: an image network's in a video
+    network, or a video network's in one with additional inputs.
+
+    Raises:
+      ValueError: `trained` has a parameter that `params` have not, or of another shape.
+    """
+    given = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(trained)}
+
+    def take(path, leaf):
+        other = given.pop(jax.tree_util.keystr(path), leaf)
+        if other.shape != leaf.shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name} has shape {other.shape}, and the new network's {leaf.shape}: match them"
+            )
+        return other
+
+    inherited = jax.tree_util.tree_map_with_path(take, params)
+    if given:
+        raise ValueError(
+            f"the new network has no {next(iter(given))}, nor {len(given) - 1} others: match them"
+        )
+    return inherited

@@ -13,10 +13,10 @@ from dit_jax.backbone.pseudo3d_blocks import Context, halve
 from dit_jax.backbone.unet_pseudo3d import (
     UNetPseudo3D,
     UNetPseudo3DConfig,
-    inherit,
     is_temporal,
     unet_pseudo3d_flops,
 )
+from dit_jax.train.state import inherit
 
 CONFIG = UNetPseudo3DConfig(
     in_channels=3,

@@ -20,8 +20,7 @@ from dit_jax.denoiser import Denoiser
 from dit_jax.files import claim
 from dit_jax.interop.own import load_backbone, save_backbone
 from dit_jax.interop.weights import export_weights, import_weights
-from dit_jax.run import CHECKPOINTS
-from dit_jax.train.checkpoint import Checkpointer
+from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 from dit_jax.train.state import TrainState, split_module
 
 SMALL = dict(width=8, depth=2, num_heads=1, time_features=8)
