@@ -79,6 +79,28 @@ def test_the_other_questions_are_answered(runs, tmp_path):
         assert part in done.stdout
 
 
+def test_a_broken_law_can_be_asked_for(tmp_path):
+    flops = np.geomspace(1e17, 1e21, 14)
+    x, sizes = flops / 1e19, np.sqrt(flops / 120)
+    loss = (0.4 + 1.5 * x**-0.08 * (1 + x**2) ** -0.085) * np.exp(
+        0.002 * np.random.default_rng(0).standard_normal(14)
+    )
+    rows = zip(sizes, flops / 6 / sizes, flops, loss)
+    path, out = tmp_path / "best.csv", tmp_path / "out"
+    lines = [",".join(f"{value:.8g}" for value in row) for row in rows]
+    path.write_text("\n".join(["params,tokens,flops,loss", *lines]) + "\n")
+    done = fit(f"--runs={path}", f"--out={out}", "--target_flops=1e22", "--law=broken", "--draws=100")
+    assert (done.returncode, done.stderr) == (0, "")
+    law = json.loads((out / "law.json").read_text())
+    found = law["methods"]["parametric"]
+    assert found["law"] == "broken"
+    assert 3e18 < found["params"]["flops_break"] < 3e19
+    assert found["ci95"]["flops_break"][0] < 1e19 < found["ci95"]["flops_break"][1]
+    low, high = law["predictions"][0]["loss_pi95"]
+    assert low < 0.4 + 1.5 * 1000**-0.25 < high
+    assert {"predicted", "residuals", "loss_compute"} <= {path.stem for path in (out / "plots").glob("*.png")}
+
+
 def test_a_fit_that_was_published_with_a_fixed_delta_can_be_redone(runs, tmp_path):
     for delta in ("1e-3", "1"):
         arguments = (f"--runs={runs}", f"--out={tmp_path / delta}", f"--huber_delta={delta}", "--draws=100")

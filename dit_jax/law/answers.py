@@ -65,7 +65,8 @@ def sized_surface(law: Law) -> tuple[Parametric | None, str | None]:
         return None, "the law is refused"
     weights = law.extrapolation.weights
     surfaces = {"parametric": law.parametric, **law.rivals}
-    used = sorted((name for name in surfaces if name in weights), key=lambda name: -weights[name])
+    sized = [name for name, one in surfaces.items() if name in weights and "params" in one.form.columns]
+    used = sorted(sized, key=lambda name: -weights[name])
     one = surfaces[[*used, "parametric"][0]]
     if one.best is None or "not_converged" in one.flags:
         return None, f"no surface could be fitted: {', '.join(one.flags)}"

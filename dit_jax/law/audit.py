@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that a fitted surface tells against: diverged ones, and ones that seem unfinished."""
+"""Runs that a fitted surface tells against: diverged ones, ones that seem unfinished, and typing errors."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,6 +12,7 @@ ONE_SIDED = 2.0  # noise and misfit go both ways, an unfinished run only up: tim
 ISOLATED = (10.0, np.log(1.5))  # beyond so many sds and so much log loss from what the others predict
 FEWEST = 9  # runs, to predict one from the others
 ROUNDING = 1e-3  # log loss
+NEIGHBOURS = 4  # of a low run: a law that turns lies low with all of them
 
 
 def judge(
@@ -31,6 +32,27 @@ def judge(
     lowest = -float(residual.min(initial=0.0))
     unfinished = residual > max(UNFINISHED[0] * scale, UNFINISHED[1], ONE_SIDED * lowest)
     return diverged, unfinished & ~diverged
+
+
+def low(
+    log_params: Float[np.ndarray, " runs"],
+    log_tokens: Float[np.ndarray, " runs"],
+    residual: Float[np.ndarray, " runs"],
+    scale: float,
+) -> Bool[np.ndarray, " runs"]:
+    """Runs far below a surface, beyond any scatter, whose neighbours are not: no training does that.
+
+    Args:
+      log_params, log_tokens: of the runs.
+      residual, scale: as of `judge`.
+    """
+    found = residual < -DIVERGED[0] * max(scale, FLOOR)
+    for i in np.flatnonzero(found):
+        away = np.hypot(log_params - log_params[i], log_tokens - log_tokens[i])
+        away[i] = np.inf
+        near = residual[np.argsort(away, kind="stable")[:NEIGHBOURS]]
+        found[i] = np.median(near) > residual[i] / 2
+    return found
 
 
 def isolated(

@@ -216,9 +216,9 @@ def _options(law: Law, chosen: Parametric, target_flops: float) -> tuple[np.ndar
     """Sizes by tokens per parameter, from what the runs had to what the target has, and no dearer than it."""
     table, most = law.table, min(target_flops, DEAREST * law.table.flops.max())
     best = chosen.best.optimum(target_flops)[0]
-    if best is None:  # a law of compute alone: budgets
+    if best is None:  # a law of compute alone: budgets, at the sizes of the isoFLOP line where there is one
         flops = np.geomspace(table.flops.min(), most, GRID)
-        return np.full((GRID, 2), np.nan), flops
+        return _sizes(law, flops), flops
     n, r = np.log(table.params), np.log(table.tokens / table.params)
     ((size, tokens),) = best
     params = np.linspace(n.min(), max(n.max(), size), GRID)
@@ -228,6 +228,12 @@ def _options(law: Law, chosen: Parametric, target_flops: float) -> tuple[np.ndar
     flops = np.exp((n + r - t0 - t2 * n) / t1)
     keep = (flops <= most * (1 + 1e-9)) & (flops >= table.flops.min())
     return np.stack([n, n + r], 1)[keep], flops[keep]
+
+
+def _sizes(law: Law, flops: Options) -> Float[np.ndarray, "options 2"]:
+    """Log params and tokens of the best run of each budget, NaN where the law knows none."""
+    best = [law.optimum(c) for c in flops]
+    return np.array([np.full(2, np.nan) if one is None else one[0] for one in best])
 
 
 def _ensemble(
@@ -285,9 +291,7 @@ class FrontierPlan(Plan):
     def of(cls, law: Law, frontier: Frontier, target: float) -> "FrontierPlan":
         frontier = frontier.thinned(DRAWS)
         flops = np.exp(np.linspace(frontier.x[-1], target, STEPS + 2)[1:-1])
-        best = [law.optimum(c) for c in flops]
-        sizes = np.array([np.full(2, np.nan) if one is None else one[0] for one in best])
-        return cls(law, frontier, target, flops, sizes)
+        return cls(law, frontier, target, flops, _sizes(law, flops))
 
     def sd(self) -> float:
         return self._sd(self.frontier)

@@ -7,6 +7,7 @@ log distance weighs the forms against each other and sets how the interval grows
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -126,15 +127,19 @@ def blend(weights: Float[np.ndarray, " candidates"], candidates: Sequence[Spread
 class Candidate:
     """A way to predict: log loss at log FLOPs, and what it missed when tried.
 
-    `surprise` is the prior sd of how the slope ahead differs from the latest one, relative to it. `claims` are
-    half widths of the 95 % intervals in which it expected the errors.
+    `surprise` is the prior sd of how the slope ahead differs from the latest one, relative to it. `claim` gives
+    `claims`, half widths of the 95 % intervals in which it expected the errors, when they are asked for.
     """
 
     name: str
     surprise: float
     spread: Callable[[Float[np.ndarray, " targets"]], Spread]
     errors: Errors
-    claims: Float[np.ndarray, " pairs"]
+    claim: Callable[[], Float[np.ndarray, " pairs"]]
+
+    @functools.cached_property
+    def claims(self) -> Float[np.ndarray, " pairs"]:
+        return self.claim()
 
     @property
     def inside(self) -> Bool[np.ndarray, " pairs"]:

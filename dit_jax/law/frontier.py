@@ -12,6 +12,7 @@ from dit_jax.law.curves import CURVES, fit_saturating, local_power
 from dit_jax.law.extrapolate import Candidate, Errors, Extrapolation, Spread, blend, weigh
 from dit_jax.law.flags import interval95, is_short, is_weak, status
 from dit_jax.law.slices import Noise, Slice
+from dit_jax.law.table import Table
 
 SURPRISE = 1 / 3  # pilots turned by up to 0.6 of the slope from one half decade to the next
 FEWEST_MINIMA = 3
@@ -82,9 +83,10 @@ class Frontier:
         return Extrapolation((self.candidate(),), self.slope, float(self.x[-1]), self.noise)
 
     def candidate(self) -> Candidate:
-        errors = self.blended_errors()
-        claims = [self._claim(cut) for cut in self.tries]
-        return Candidate("frontier", SURPRISE, self.spread, errors, np.concatenate([np.empty(0), *claims]))
+        return Candidate("frontier", SURPRISE, self.spread, self.blended_errors(), self._claims)
+
+    def _claims(self) -> Float[np.ndarray, " pairs"]:
+        return np.concatenate([np.empty(0), *(self._claim(cut) for cut in self.tries)])
 
     def _claim(self, cut: int) -> Float[np.ndarray, " later"]:
         """How far off the frontier of the first budgets thought it might be; two claim nothing."""
@@ -144,6 +146,23 @@ def fit_frontier(slices: Sequence[Slice], noise: Noise) -> Frontier:
     floor = _saturating_or_power(x, y)[0]
     flags += ["E_weakly_identified"] if is_weak(floor[0], interval95(floor[1:])) else []
     return Frontier(status(flags), tuple(flags), x, y, noise.seed, _tries(x, y))
+
+
+def best_runs(table: Table, slices: Sequence[Slice]) -> Table:
+    """One row a budget, for laws of compute alone: the minimum of each that has one inside its grid.
+
+    Where fewer than three have, the best run of each; the table itself where its runs share no budgets.
+    """
+    inside = [one for one in slices if one.parabola is not None]
+    chosen = inside if len(inside) >= FEWEST_MINIMA else slices
+    if not chosen:
+        return table
+    nearest = [one.rows[np.argmin(np.abs(np.log(table.params[one.rows]) - one.vertex[0]))] for one in chosen]
+    rows = table.select(np.isin(np.arange(len(table)), nearest))
+    order = np.argsort(nearest)
+    params, tokens, loss = np.exp([chosen[i].vertex for i in order]).T
+    flops = np.array([chosen[i].flops for i in order])
+    return dataclasses.replace(rows, params=params, tokens=tokens, flops=flops, loss=loss)
 
 
 def _try(x, y, targets: Float[np.ndarray, " targets"]) -> Float[np.ndarray, "forms draws targets"]:

@@ -9,17 +9,21 @@ summing nor averaging the objective moves it.
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import scipy  # scipy.optimize loads when first used
 from jaxtyping import Float
 
-from dit_jax.law.surface import Runs, predicted
+from dit_jax.law.surface import Runs, predicted, terms
 
 HUBER = 1.345  # corner over sd: 95 % efficient on Gaussian residuals
 SMALLEST_SCALE = 1e-6  # log units: below it residuals are rounding
-GRID = {1: 12, 2: 6, 3: 4}  # exponents to start from, by number of terms
+STEEPNESS = 0.05, 1.2  # of exponents to start from
+GRID = {1: 12, 2: 6, 3: 4}  # how many, by number of terms
+BROKEN, BREAKS, WIDTHS = 5, 5, (0.3, 1.0)  # exponents, breaks and their widths to start a broken law from
 REPEATS = np.log([3.0, 15.0, 60.0])  # R* to start from
+NEWTON = 5  # steps at the end of a fit
 STATIONARY = 1e-4  # of the gradient's largest possible size
 TOLERANCES = {"xtol": 1e-13, "ftol": 1e-13, "gtol": 1e-13, "max_nfev": 500}
 
@@ -66,7 +70,7 @@ def minimise(runs: Runs, delta: float | None = None) -> Fit:
     law = first
     for _ in range(0 if delta else 4):  # the scale and the fit settle on each other
         law = _descend(law, runs, corner)[:1]
-        corner = HUBER * max(scale(residuals(law, runs)[0]), SMALLEST_SCALE)
+        corner = HUBER * max(scale(residuals(law, runs)[0], len(runs.form.free)), SMALLEST_SCALE)
     ends = _descend(first, runs, corner)
     best = polish(ends[0], runs, corner)
     averaged = polish(ends[0], runs, corner, 1 / len(runs))
@@ -78,9 +82,10 @@ def minimise(runs: Runs, delta: float | None = None) -> Fit:
     return Fit(best, corner, float(huber(residuals(best[None], runs), corner).sum()), agreeing, proved)
 
 
-def scale(residual: Float[np.ndarray, " runs"]) -> float:
-    """A robust sd."""
-    return 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+def scale(residual: Float[np.ndarray, " runs"], spent: int = 0) -> float:
+    """A robust sd, of all but the smallest residuals: as many as numbers were spent on making them small."""
+    size = np.sort(np.abs(residual - np.median(residual)))
+    return 1.4826 * float(np.median(size[min(spent, len(size) - 1) :]))
 
 
 def refit(
@@ -90,6 +95,7 @@ def refit(
     *,
     weights: Float[np.ndarray, "laws runs"] | float = 1.0,
     hold: str | None = None,
+    log_loss: Float[np.ndarray, "*laws runs"] | None = None,
     steps: int = 60,
 ) -> Laws:
     """Reweighted Levenberg-Marquardt on all laws at once: SciPy has no batch, and a bootstrap is one.
@@ -100,12 +106,13 @@ def refit(
       corner: of Huber's function, log units.
       weights: of each run in each law.
       hold: a number to leave as it is.
+      log_loss: of the runs, one row a law; None takes what they measured.
       steps: taken at most; a step that does not improve a law is shortened instead.
     """
-    target = runs.log_loss
+    target = runs.log_loss if log_loss is None else log_loss
     moving = np.array([name != hold for name in runs.form.free])
     expand = runs.form.expand
-    low, high = runs.form.bounds
+    low, high = runs.bounds
     damping, told = np.full(len(free), 1e-3), 0
     guess, jacobian = predicted(free @ expand.T, runs, slopes=True)
     cost = (weights * huber(guess - target, corner)).sum(1)
@@ -135,24 +142,30 @@ def refit(
 
 def starts(runs: Runs) -> Laws:
     """Laws for exponents on a grid: the rest is linear then (variable projection)."""
+    form, k, weight = runs.form, len(runs.form.columns), np.exp(-runs.log_loss)
+    shapes = np.array([[0.0] * (k + form.floor) + [*one] for one in _shapes(runs)])
+    for shape, columns in zip(shapes, terms(shapes @ form.expand.T, runs)[0]):
+        columns = np.vstack([np.ones_like(weight), columns]) if form.floor else columns
+        linear, _ = scipy.optimize.nnls((columns * weight).T, np.ones_like(weight))
+        shape[: k + form.floor] = linear
+        shape[form.floor : k + form.floor] = np.log(np.maximum(linear[form.floor :], 1e-3))
+    return shapes
+
+
+def _shapes(runs: Runs) -> Iterable[tuple[float, ...]]:
+    """What follows the coefficients: exponents, and R* or a break among the runs where there is one."""
     form, k = runs.form, len(runs.form.columns)
-    grid = np.geomspace(0.05, 1.2, GRID[k])
-    every = itertools.product(grid, repeat=1 if form.tied else k)
-    weight, found = np.exp(-runs.log_loss), []
-    for exponents in every:
-        alpha = np.broadcast_to(exponents, k)
-        columns = np.exp(-alpha[:, None] * runs.x) * weight
-        columns = np.vstack([weight, columns]) if form.floor else columns
-        linear, _ = scipy.optimize.nnls(columns.T, np.ones_like(weight))
-        e, scales = (linear[:1], linear[1:]) if form.floor else ([], linear)
-        head = [*e, *np.log(np.maximum(scales, 1e-3)), *exponents]
-        found += [[*head, r] for r in REPEATS] if form.repeats else [head]
-    return np.array(found)
+    if form.broken:
+        both = itertools.permutations(np.geomspace(*STEEPNESS, BROKEN), 2)
+        places = np.quantile(runs.x, np.linspace(0, 1, BREAKS + 2)[1:-1])
+        return [(*one, place, w) for one, place, w in itertools.product(both, places, np.log(WIDTHS))]
+    exponents = itertools.product(np.geomspace(*STEEPNESS, GRID[k]), repeat=1 if form.tied else k)
+    return [(*one, r) for one in exponents for r in REPEATS] if form.repeats else exponents
 
 
 def polish(start: Law, runs: Runs, corner: float, unit: float = 1.0) -> Law:
     """SciPy's trust region; residuals in units of the corner, so its tolerances suit any table."""
-    low, high = runs.form.bounds
+    low, high = runs.bounds
     size = np.sqrt(unit)
     end = scipy.optimize.least_squares(
         lambda free: size * residuals(free[None], runs)[0] / corner,
@@ -164,15 +177,35 @@ def polish(start: Law, runs: Runs, corner: float, unit: float = 1.0) -> Law:
         x_scale="jac",
         **TOLERANCES,
     )
-    costs = [huber(residuals(law[None], runs), corner).sum() for law in (end.x, start)]
-    return end.x if costs[0] <= costs[1] else start
+    return _settled(min(end.x, start, key=lambda law: _cost(law, runs, corner)), runs, corner)
+
+
+def _settled(law: Law, runs: Runs, corner: float) -> Law:
+    """After Newton's steps on the runs within the corner: where nearly all lie beyond it others stop short."""
+    low, high = runs.bounds
+    for _ in range(NEWTON):
+        residual, slope = residuals(law[None], runs)[0] / corner, slopes(law[None], runs)[0]
+        inside, moving = np.abs(residual) < 1, (law > low + 1e-9) & (law < high - 1e-9)
+        within = slope[inside][:, moving] / corner
+        gradient = np.clip(residual, -1, 1) @ slope[:, moving]
+        step = np.zeros_like(law)
+        step[moving] = np.linalg.lstsq(corner * within.T @ within, gradient, rcond=None)[0]
+        proposal = np.clip(law - step, low, high)
+        if not _cost(proposal, runs, corner) <= _cost(law, runs, corner):
+            break
+        law = proposal
+    return law
+
+
+def _cost(law: Law, runs: Runs, corner: float) -> float:
+    return float(huber(residuals(law[None], runs), corner).sum())
 
 
 def is_stationary(free: Law, runs: Runs, corner: float) -> bool:
     """Whether the gradient is small beside what residuals at the corner could make it."""
     slope = slopes(free[None], runs)[0]
     gradient = np.clip(residuals(free[None], runs)[0] / corner, -1, 1) @ slope
-    low, high = runs.form.bounds
+    low, high = runs.bounds
     inside = (free > low + 1e-6) & (free < high - 1e-6)
     return bool((np.abs(gradient) <= STATIONARY * np.abs(slope).sum(0))[inside].all())
 

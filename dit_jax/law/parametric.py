@@ -3,24 +3,36 @@
 """A law fitted to all runs at once (approach 3 of Hoffmann et al. 2022, arXiv 2203.15556)."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy  # scipy.special loads when first used
 from jaxtyping import Float
 
+from dit_jax.law.broken import FEWEST_FOR_BREAK, has_break
 from dit_jax.law.extrapolate import Candidate
 from dit_jax.law.flags import REFUSALS, interval95, is_short, is_weak, is_wide, status
 from dit_jax.law.forms import FORMS, Form
 from dit_jax.law.minimise import SMALLEST_SCALE, Fit, condition, minimise, residuals, scale
 from dit_jax.law.surface import Runs, Surface
 from dit_jax.law.table import Table
-from dit_jax.law.uncertainty import Profile, bootstrap, profile
+from dit_jax.law.uncertainty import (
+    INTERVAL_SDS,
+    Profile,
+    bootstrap,
+    can_profile,
+    profile,
+    profile_interval,
+    redrawn,
+)
 
 USUAL_DELTA = 1e-3  # of the Huber objective, in the literature since Hoffmann et al.
 LEAST_INSIDE = 0.05  # of the residuals within the corner, for a profile
 ONE_SIDED = 0.02  # of the residuals: with fewer on one side of delta it acts as least squares or as L1
 TREND_DEGREE = 4  # of the curve; size and data terms take up what is straight
 TREND_CHANCE = 1e-3
+UNFIT = ("fewer_points_than_parameters", "too_few_budgets", "N_D_collinear", "singular_information")
+ONE_BUDGET = 0.2  # log FLOPs: runs within it trade size for tokens along one line
 SINGULAR = 1e7  # condition of the scaled information matrix: no exponents beyond it
 
 
@@ -31,12 +43,22 @@ class Parametric:
     status: str
     flags: tuple[str, ...]
     form: Form
+    table: Table  # what it was fitted to
     best: Surface | None = None
     draws: Surface | None = None
     fit: Fit | None = None
+    runs: Runs | None = None
     floor: Profile | None = None  # of E
     residual: Float[np.ndarray, " runs"] | None = None  # log measured over fitted loss
     scale: float = float("nan")  # sd of the log residuals
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing speaks against predicting by it beside a frontier.
+
+        A broken law's E is as weakly known as the frontier's, and like that it leans on the last budgets.
+        """
+        return status(set(self.flags) - ({"E_weakly_identified"} if self.form.broken else set())) == "ok"
 
     def after(self, tried: Candidate) -> "Parametric":
         """With a flag where the form failed on budgets that were held out."""
@@ -48,20 +70,33 @@ class Parametric:
         head = {"status": self.status, "flags": list(self.flags), "law": self.form.name}
         if self.best is None:
             empty = dict.fromkeys(("params", "ci95", "exponents", "exponents_ci95", "objective"))
-            return head | empty | {"starts_agreeing": 0}
-        ci95 = {name: interval95(value).tolist() for name, value in self.draws.params().items()}
-        if self.floor is not None:
-            ci95["E"] = self.floor.ci95
+            return head | empty | {"starts_agreeing": 0, "profiled": []}
         exponents = self.best.exponents()
         return head | {
             "params": {name: float(value[0]) for name, value in self.best.params().items()},
-            "ci95": ci95,
+            "ci95": {n: interval95(v).tolist() for n, v in self.draws.params().items()} | self.profiled,
+            "profiled": list(self.profiled),
             "exponents": exponents and {name: float(value[0]) for name, value in exponents.items()},
             "exponents_ci95": exponents
             and {name: interval95(v).tolist() for name, v in self.draws.exponents().items()},
             "objective": self.fit.objective,
             "starts_agreeing": self.fit.starts_agreeing,
         }
+
+    @functools.cached_property
+    def profiled(self) -> dict[str, list[float]]:
+        """95 % intervals by profile likelihood: of E, and of what the bootstrap finds weakly identified."""
+        if self.floor is None and self.form.floor:  # nearly least absolute deviations: no guide
+            return {}
+        best, draws = self.best.params(), self.draws.params()
+        weak = [name for name in self.form.free if is_weak(best[name][0], interval95(draws[name]))]
+        ends = {
+            name: profile_interval(self.fit, self.runs, name, interval95(draws[name]), self.table.cluster)
+            for name in weak
+            if name != "E" and can_profile(self.form, name)
+        }
+        ends |= {name: ends["alpha"] for name in self.form.tied_names if "alpha" in ends}
+        return ends if self.floor is None else {"E": self.floor.ci95} | ends
 
 
 def fit_parametric(
@@ -83,24 +118,27 @@ def fit_parametric(
     if missing := family.missing(table):
         raise ValueError(f"the law {form!r} needs the columns {', '.join(missing)}, which the runs lack")
     flags = _design_flags(table, family)
-    if flags.keys() & {"fewer_points_than_parameters", "N_D_collinear", *REFUSALS}:
-        return Parametric("refused", tuple(flags), family)
+    if flags.keys() & {*UNFIT, *REFUSALS}:
+        return Parametric("refused", tuple(flags), family, table)
     runs = Runs.of(table, family)
     fit = minimise(runs, delta)
+    if family.broken and not has_break(fit, runs):
+        flags["break_not_identified"] = None
     if condition(fit.free, runs) > SINGULAR:
-        return Parametric("refused", (*flags, "singular_information"), family)
+        return Parametric("refused", (*flags, "singular_information"), family, table)
     if not fit.converged:
         flags["not_converged"] = None
-    cloud = bootstrap(fit, runs, table.cluster, draws, seed)
+    cloud = (redrawn if family.broken else bootstrap)(fit, runs, table.cluster, draws, seed)
     best, resampled = (Surface.over(table, runs, free @ family.expand.T) for free in (fit.free[None], cloud))
     residual = -residuals(fit.free[None], runs)[0]
-    floor = profile(fit, runs, "E", float(np.std(cloud[:, 0]))) if family.floor else None
-    if floor is not None and floor.inside < LEAST_INSIDE:
-        floor = None  # nearly least absolute deviations: its likelihood is no guide
+    floor = None
+    if family.floor and np.mean(np.abs(residual) < fit.corner) >= LEAST_INSIDE:
+        floor = profile(fit, runs, "E", float(np.ptp(interval95(cloud[:, 0]))) / INTERVAL_SDS, table.cluster)
     flags |= _interval_flags(best, resampled, floor)
     flags |= _residual_flags(residual, np.log(table.flops), delta)
     sd = float(np.sqrt((residual**2).sum() / (len(runs) - len(fit.free))))
-    return Parametric(status(flags), tuple(flags), family, best, resampled, fit, floor, residual, sd)
+    found = best, resampled, fit, runs, floor, residual, sd
+    return Parametric(status(flags), tuple(flags), family, table, *found)
 
 
 def _design_flags(table: Table, form: Form) -> dict[str, None]:
@@ -108,8 +146,12 @@ def _design_flags(table: Table, form: Form) -> dict[str, None]:
     places = set(zip(*(getattr(table, name) for name in form.columns)))
     if len(places) <= len(form.free):
         return found | {"fewer_points_than_parameters": None}
+    if form.broken and len(places) < FEWEST_FOR_BREAK:
+        return found | {"too_few_budgets": None}
     if is_short(table.flops):
         found["short_compute_span"] = None
+    if len(form.columns) > 1 and np.ptp(np.log(table.flops)) < ONE_BUDGET:
+        found["singular_information"] = None
     n, d = np.log(table.params), np.log(table.tokens)
     if len(form.columns) > 1 and np.std(d - n) < 0.05 * np.std(d + n):
         found["N_D_collinear"] = None

@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from dit_jax.law.broken import FEWEST_FOR_BREAK
 from dit_jax.law.extrapolate import Candidate, Extrapolation
 from dit_jax.law.flags import REFUSALS, interval95
 from dit_jax.law.forms import FORMS
-from dit_jax.law.frontier import Frontier, fit_frontier
+from dit_jax.law.frontier import Frontier, best_runs, fit_frontier
 from dit_jax.law.hyper import HyperLaw, Setting, best_settings, fit_hyper
 from dit_jax.law.isoflop import Isoflop, fit_isoflop
 from dit_jax.law.minimise import scale
 from dit_jax.law.parametric import Parametric, fit_parametric
-from dit_jax.law.select import FOILS, candidate, extrapolation, groups
+from dit_jax.law.select import FEWEST_HELD_OUT, FOILS, candidate, extrapolation, groups
 from dit_jax.law.slices import Noise, are_shared, slices
 from dit_jax.law.table import Table
 
@@ -134,21 +135,28 @@ def fit_law(
         raise ValueError(f"there is no law {law!r}: choose one of {', '.join(LAWS)}")
     if len(table) == 0 or REFUSALS & set(table.flags):
         return _refused(table)
-    main = law if law in FORMS else "additive"
     table, settings = best_settings(table)
-    table, parametric = _without_outliers(table, lambda some: fit_parametric(some, draws, seed, delta, main))
+    main = law if law in FORMS else "additive"
+
+    def fit(some: Table, name: str = main) -> Parametric:
+        return fit_parametric(some, draws, seed, delta, name)
+
+    alone = FORMS[main].of_compute
+    table, parametric = _without_outliers(table, lambda some: fit(some, "additive" if alone else main))
     plain = isoflop == "parabola"
     found, noise = slices(table, draws, seed, estimator=isoflop, window=np.inf if plain else None)
     if not (table.flops_trusted and are_shared(found)):  # there are no budgets then
         found = []
+    best = best_runs(table, found)
+    if alone:
+        table, parametric = _of_best(table, best, fit, noise.seed)
     line, frontier = fit_isoflop(found, seed, plain), fit_frontier(found, noise)
-    others = [] if law is not None or parametric.best is None else _rivals(table)
-    rivals = {name: fit_parametric(table, draws, seed, delta, name) for name in others}
+    others = [] if law is not None or parametric.best is None else _rivals(table, len(best) if found else 0)
+    rivals = {name: fit(best if FORMS[name].of_compute else table, name) for name in others}
     surfaces = {} if law == "frontier" else {"parametric": parametric, **rivals}
     used = fit_frontier([], noise) if law in FORMS else frontier
-    budgets = groups(table, found)
     tried = {
-        name: candidate(table, name, one, budgets, seed)
+        name: candidate(name, one, groups(one, found), seed)
         for name, one in surfaces.items()
         if one.best is not None
     }
@@ -156,6 +164,16 @@ def fit_law(
     ahead = extrapolation(table, used, surfaces, tried) if table.flops_trusted else None
     hyper = fit_hyper(table, settings)
     return Law(table, noise, parametric, line, frontier, ahead, rivals, tried, settings, hyper)
+
+
+def _of_best(
+    table: Table, best: Table, fit: Callable[[Table], Parametric], noise: float
+) -> tuple[Table, Parametric]:
+    """A law of compute alone: of the table where that has one run a budget, else of minima, which are quieter."""
+    if best is table:
+        return _without_outliers(table, fit)
+    found = fit(best)
+    return table, dataclasses.replace(found, scale=max(found.scale, noise))
 
 
 def _without_outliers(table: Table, fit: Callable[[Table], Parametric]) -> tuple[Table, Parametric]:
@@ -169,9 +187,11 @@ def _without_outliers(table: Table, fit: Callable[[Table], Parametric]) -> tuple
     return table, found
 
 
-def _rivals(table: Table) -> list[str]:
-    """Forms that a table gives reason to try."""
+def _rivals(table: Table, budgets: int) -> list[str]:
+    """Forms that a table, or the number of its budgets, gives reason to try."""
     found = list(RIVALS)
+    if budgets >= FEWEST_FOR_BREAK + FEWEST_HELD_OUT:
+        found.append("broken")
     if "epochs_gt_1_needs_repeat_law" in table.flags:
         found.append("repeated")
     return found + (["video"] if not FORMS["video"].missing(table) else [])
@@ -181,7 +201,7 @@ def _refused(table: Table) -> Law:
     flags = tuple(flag for flag in table.flags if flag in REFUSALS) or ("fewer_points_than_parameters",)
     empty = Frontier("refused", flags, np.empty(0), np.empty((1, 0)), float("nan"), {})
     nothing = Noise(float("nan"), float("nan"), 0)
-    parametric = Parametric("refused", flags, FORMS["additive"])
+    parametric = Parametric("refused", flags, FORMS["additive"], table)
     return Law(table, nothing, parametric, Isoflop("refused", flags, ()), empty, None)
 
 

@@ -28,31 +28,37 @@ FOILS = ("no_E",)  # tried, never used
 Groups = tuple[Float[np.ndarray, " groups"], list[Int[np.ndarray, " _"]]]
 
 
-def groups(table: Table, slices: Sequence[Slice]) -> Groups:
-    """Log FLOPs and runs by budget, those near the best; quantiles of compute for want of budgets."""
-    near = [one for one in slices if one.parabola is not None]
+def groups(surface: Parametric, slices: Sequence[Slice]) -> Groups:
+    """Log FLOPs and runs by budget, those near the best; for want of budgets quantiles of compute.
+
+    Each run of a law of compute alone is a budget's.
+    """
+    near = [one for one in slices if one.parabola is not None and not surface.form.of_compute]
     if len(near) >= FEWEST_BUDGETS:
         return np.log([one.flops for one in near]), [one.parabola.rows for one in near]
-    log_flops = np.log(table.flops)
-    found = np.array_split(np.argsort(log_flops, kind="stable"), min(BINS, len(log_flops)))
+    log_flops = np.log(surface.table.flops)
+    parts = len(log_flops) if surface.form.of_compute else min(BINS, len(log_flops))
+    found = np.array_split(np.argsort(log_flops, kind="stable"), parts)
     return np.array([log_flops[rows].mean() for rows in found]), found
 
 
-def candidate(table: Table, name: str, surface: Parametric, groups: Groups, seed: int) -> Candidate:
+def candidate(name: str, surface: Parametric, groups: Groups, seed: int) -> Candidate:
     """A fitted surface as a way to predict, with what its form missed when it was tried.
 
     Args:
-      table: the runs it was fitted to.
       name: what it is called among the others.
       surface: a fit that was not refused.
       groups: the budgets to hold out in turn.
       seed: of the fits below each cut.
     """
-    errors = held_out(table, surface.form.name, groups, seed)
-    at = np.log(table.flops.max()) + np.array([-0.5, 0.5])
+    errors = held_out(surface.table, surface.form.name, groups, seed)
+    at = np.log(surface.table.flops.max()) + np.array([-0.5, 0.5])
     slope = abs(float(np.diff(surface_spread(surface, at).mean)[0]))
-    claims = 1.96 * np.sqrt(errors.noise + (SURPRISE * slope * errors.distance) ** 2)
-    return Candidate(name, SURPRISE, functools.partial(surface_spread, surface), errors, claims)
+
+    def claim() -> Float[np.ndarray, " pairs"]:
+        return 1.96 * np.sqrt(errors.noise + (SURPRISE * slope * errors.distance) ** 2)
+
+    return Candidate(name, SURPRISE, functools.partial(surface_spread, surface), errors, claim)
 
 
 def extrapolation(
@@ -77,7 +83,7 @@ def extrapolation(
         good = [
             one
             for name, one in known.items()
-            if surfaces[name].status == "ok" and len(cuts & {*one.errors.cut}) >= FEWEST_HELD_OUT
+            if surfaces[name].stands and len(cuts & {*one.errors.cut}) >= FEWEST_HELD_OUT
         ]
         if not good:
             return alone

@@ -42,24 +42,61 @@ class Runs:
     def __len__(self) -> int:
         return len(self.log_loss)
 
+    @property
+    def bounds(self) -> Float[np.ndarray, "2 free"]:
+        """Of the form's free numbers, a break among the runs."""
+        found = self.form.bounds
+        if self.form.broken:
+            found[:, self.form.free.index("flops_break")] = self.x.min(), self.x.max()
+        return found
+
 
 def predicted(
     theta: Theta, runs: Runs, slopes: bool = False
 ) -> tuple[Float[np.ndarray, "laws runs"], Float[np.ndarray, "laws runs full"] | None]:
     """Log loss of the runs under each law, and its slopes in theta."""
-    k = len(runs.form.columns)
-    x, worth = runs.x[None], None
-    if runs.form.repeats:
-        tokens, worth = effective(runs.x[1], runs.unique, theta[:, -1:])
-        x = np.stack([np.broadcast_to(runs.x[0], tokens.shape), tokens], 1)
-    terms = np.exp(theta[:, 1 : k + 1, None] - theta[:, k + 1 : 2 * k + 1, None] * x)
-    total = theta[:, :1] + terms.sum(1)
+    each, moves = terms(theta, runs)
+    total = theta[:, :1] + each.sum(1)
     if not slopes:
         return np.log(total), None
-    columns = [np.ones_like(total)[:, None], terms, -terms * x]
-    if worth is not None:
-        columns.append((-terms[:, 1] * theta[:, k + 2, None] * worth)[:, None])
+    columns = [np.ones_like(total)[:, None], each, *(each[:, i : i + 1] * move for i, move in moves)]
     return np.log(total), np.moveaxis(np.concatenate(columns, 1) / total[:, None], 1, 2)
+
+
+def terms(
+    theta: Theta, runs: Runs
+) -> tuple[Float[np.ndarray, "laws columns runs"], list[tuple[int, Float[np.ndarray, "laws 1 runs"]]]]:
+    """The terms of the runs, and for each number after the coefficients which term it moves, and its slope."""
+    k = len(runs.form.columns)
+    alpha, x = theta[:, k + 1 : 2 * k + 1, None], np.broadcast_to(runs.x, (len(theta), *runs.x.shape))
+    log_term, moves = theta[:, 1 : k + 1, None] - alpha * x, [(i, -x[:, i : i + 1]) for i in range(k)]
+    if runs.form.repeats:
+        tokens, worth = effective(runs.x[1], runs.unique, theta[:, -1:])
+        log_term[:, 1] -= alpha[:, 1] * (tokens - x[:, 1])
+        moves[1:] = [(1, -tokens[:, None]), (1, (-alpha[:, 1] * worth)[:, None])]
+    if runs.form.broken:
+        after, place, width = (theta[:, i, None, None] for i in (3, 4, 5))
+        ahead, turn, share = hinge(x - place, width)
+        local = alpha + (after - alpha) * share
+        log_term = theta[:, 1:2, None] - alpha * (x - place) - (after - alpha) * ahead
+        moves = [(0, ahead - (x - place)), (0, -ahead), (0, local), (0, (alpha - after) * turn)]
+    return np.exp(log_term), moves
+
+
+def hinge(
+    x: Float[np.ndarray, "*some points"], log_width: Float[np.ndarray, "*laws 1"]
+) -> tuple[
+    Float[np.ndarray, "*all points"], Float[np.ndarray, "*all points"], Float[np.ndarray, "*all points"]
+]:
+    """What is added to a line before a break at 0 to bend it there: 0 far before, x far after.
+
+    The log of `(1 + exp(x / f))^f`, the factor of a smooth break of sharpness f (Caballero et al. 2022, arXiv
+    2210.14891, equation 1). With it its slope in log f and its slope in x.
+    """
+    width = np.exp(log_width)
+    ahead = width * np.logaddexp(0, x / width)
+    share = np.exp(-np.logaddexp(0, -x / width))
+    return ahead, ahead - x * share, share
 
 
 def effective(
@@ -145,6 +182,10 @@ class Surface:
             values[name] = np.exp(self.theta[:, 1 + i] + self.theta[:, 1 + k + i] * centre)
         if self.form.repeats:
             values["R_star"] = np.exp(values["R_star"])
+        if self.form.broken:
+            values["A"] = values["A"] * np.exp(values["alpha"] * values["flops_break"])
+            values["flops_break"] = np.exp(values["flops_break"] + self.centre[0])
+            values["width"] = np.exp(values["width"])
         return values
 
     def loss(
@@ -160,17 +201,26 @@ class Surface:
 
     def _terms(self, n: np.ndarray, d: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Each term, and its exponent times how its column moves with size and tokens."""
-        k, found = len(self.form.columns), []
+        found = []
         for i, (c0, cn, cd) in enumerate(self.places):
             tokens, share = d, 1.0
             if self.form.repeats and i == 1:
                 unique = np.minimum(d, self.unique)
                 tokens, share = self._worth(d, unique)
-            x = c0 + cn * n + cd * tokens - self.centre[i]
-            alpha = self.theta[:, 1 + k + i, None]
-            move = alpha * np.stack(np.broadcast_arrays(cn * np.ones_like(x), cd * share))
-            found.append((np.exp(self.theta[:, 1 + i, None] - alpha * x), move))
+            log_term, local = self._term(i, c0 + cn * n + cd * tokens - self.centre[i])
+            move = local * np.stack(np.broadcast_arrays(cn * np.ones_like(log_term), cd * share))
+            found.append((np.exp(log_term), move))
         return found
+
+    def _term(self, i: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log of a term where its centred log column is x, and the exponent there."""
+        k = len(self.form.columns)
+        log_scale, alpha = self.theta[:, 1 + i, None], self.theta[:, 1 + k + i, None]
+        if not self.form.broken:
+            return log_scale - alpha * x, alpha
+        after, place, width = (self.theta[:, j, None] for j in (3, 4, 5))
+        ahead, _, share = hinge(x - place, width)
+        return log_scale - alpha * (x - place) - (after - alpha) * ahead, alpha + (after - alpha) * share
 
     def _worth(self, d: np.ndarray, unique: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log effective tokens and their slope in log tokens."""
@@ -193,9 +243,9 @@ class Surface:
         The loss is convex in log params along a budget: its slope is bisected. A form without a size knows
         no best one, and gives None.
         """
-        if self.form.columns == ("flops",):
-            c = np.log(flops) - self.centre[0]
-            return None, np.log(self.theta[:, 0] + np.exp(self.theta[:, 1] - self.theta[:, 2] * c))
+        if self.form.of_compute:
+            log_term, _ = self._term(0, np.full((len(self.theta), 1), np.log(flops) - self.centre[0]))
+            return None, np.log(self.theta[:, 0] + np.exp(log_term[:, 0]))
         low = np.full((len(self.theta), 1), self.middle - REACH)
         high = low + 2 * REACH
         for _ in range(BISECTIONS):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dit_jax.law import checks
-from dit_jax.law.audit import isolated, judge
+from dit_jax.law.audit import isolated, judge, low
 from dit_jax.law.ratios import counting
 from dit_jax.law.read import OPTIONAL, REQUIRED, Column, clusters, metric_columns, number_columns, read_rows
 
@@ -113,7 +113,7 @@ class Table:
         return dataclasses.replace(self.select(keep)._flagged(flag), dropped=tuple(sorted(dropped)))
 
     def without_outliers(self, residual: Float[np.ndarray, " runs"], scale: float) -> "Table":
-        """Without the runs that `dit_jax.law.audit` calls diverged, the unfinished ones marked.
+        """Without the runs that `dit_jax.law.audit` calls diverged or too low, the unfinished ones marked.
 
         Args:
           residual: log measured loss less the surface's log loss.
@@ -130,7 +130,16 @@ class Table:
         reasons |= {
             int(i): measured[i] + f"{times[i]:.3g}x the surface: diverged" for i in np.flatnonzero(diverged)
         }
-        return self.marked("suspected_unfinished", doubts).without("diverged_outlier", reasons)
+        out = alone | diverged
+        below = low(np.log(self.params), np.log(self.tokens), residual, scale)[~out]
+        left = self.marked("suspected_unfinished", doubts).without("diverged_outlier", reasons)
+        mistaken = {
+            int(
+                i
+            ): f"loss {left.loss[i]:.4g} is {times[~out][i]:.3g}x the surface, unlike its neighbours: mistyped?"
+            for i in np.flatnonzero(below)
+        }
+        return left.without("low_outlier", mistaken)
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> "Table":

@@ -36,6 +36,7 @@ SURFACE = METHOD | {
     "exponents_ci95": {"a": PAIR, "b": PAIR},
     "objective": NUMBER,
     "starts_agreeing": int,
+    "profiled": [str],
 }
 SHAPE = {
     "version": int,

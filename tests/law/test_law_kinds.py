@@ -116,6 +116,8 @@ KINDS = {
     "fewer_points_than_parameters": (lambda s: ladder(s)[:4], "refused"),
     "diverged_outlier": (
         lambda s: changed(ladder(s), some(s, 2), loss=lambda loss: 1.7 * loss), "ok_with_warning"),
+    "low_outlier": (
+        lambda s: changed(ladder(s), some(s, 2), loss=lambda loss: 0.9 * loss), "ok_with_warning"),
     "suspected_unfinished": (
         lambda s: changed(ladder(s), some(s, 3), loss=lambda loss: 1.05 * loss), "ok_with_warning"),
     "flops_inconsistent_with_6ND": (
@@ -156,7 +158,7 @@ def test_each_kind_of_table_is_told(flag, seed):
 
 
 REPAIRED = (
-    "nonfinite_rows_dropped", "duplicates_merged", "replicates_used_for_noise", "diverged_outlier",
+    "nonfinite_rows_dropped", "duplicates_merged", "replicates_used_for_noise", "diverged_outlier", "low_outlier",
     "suspected_unfinished", "flops_inconsistent_with_6ND", "a2_optimum_outside_grid", "delta_not_scale_free",
 )  # fmt: skip
 
@@ -190,6 +192,21 @@ def test_a_mistyped_number_of_flops_is_mended_and_an_overflowing_column_refused(
     law = law_json(table_of(wild), [1e22])
     assert "flops_inconsistent_with_6ND" in law["flags"]
     assert law["status"] == "refused"
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.93])
+def test_a_loss_typed_too_low_is_named_and_left_out(factor):
+    law = law_json(table_of(changed(ladder(0), [31], loss=lambda loss: factor * loss)), [1e22])
+    (row,) = law["rows"]["dropped"]
+    assert row["row"] == 32
+    assert "mistyped" in row["reason"]
+    clean = law_json(table_of(ladder(0)), [1e22])
+    assert law["predictions"][0]["loss"] == pytest.approx(clean["predictions"][0]["loss"], rel=0.005)
+
+
+def test_budgets_that_lie_low_together_are_not_mistyped():
+    for rows in (turning(0), trending(0)):
+        assert not law_json(table_of(rows), [1e22])["rows"]["dropped"]
 
 
 @pytest.mark.parametrize("ratio", [0.8, 2.7])

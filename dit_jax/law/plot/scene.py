@@ -22,6 +22,7 @@ NAMES = {
     "repeated": r"$E + A/N^\alpha + B/D'^\beta$, repeats worth less",
     "video": r"$E + A/N^\alpha + B/S^\beta + G/T^\gamma$",
     "compute": r"$E + A/C^\alpha$",
+    "broken": r"$E + A/C^\alpha$ with a break",
     "frontier": "frontier of the budgets",
 }
 

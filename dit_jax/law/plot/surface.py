@@ -34,7 +34,8 @@ def plot_predicted(scene: Scene) -> Figure | None:
         return None
     figure = Figure(figsize=(5.0, 4.9))
     axes = figure.subplots()
-    fitted = scene.runs.loss, scene.runs.loss * np.exp(-scene.law.parametric.residual)
+    runs = scene.law.parametric.table
+    fitted = runs.loss, runs.loss * np.exp(-scene.law.parametric.residual)
     unseen = scene.unseen.loss, _loss(scene, scene.unseen)
     mark(axes, "runs", *fitted, f"fitted, rmse {_rmse(*fitted)}", color=BLUE)
     if len(scene.unseen):
@@ -62,11 +63,12 @@ def plot_residuals(scene: Scene) -> Figure | None:
     fitted, unseen = 100 * np.expm1(residual), _excess(scene, scene.unseen)
     room = np.concatenate([fitted, unseen, [-3 * sd, 3 * sd, -0.01, 0.01]])
     ends = 1.15 * room.min(), 1.15 * room.max()
-    doubted = np.isin(scene.runs.row, [one["row"] for one in scene.document["rows"]["suspect"]])
+    runs = scene.law.parametric.table
+    doubted = np.isin(runs.row, [one["row"] for one in scene.document["rows"]["suspect"]])
     for axes, key, text in ((both[0], "flops", power), (both[1], "params", count)):
         axes.axhspan(-1.96 * sd, 1.96 * sd, color=BLUE, alpha=0.12, lw=0, label="0 ± 1.96 robust sd")
         axes.axhline(0, color=BLACK, lw=0.8)
-        x = getattr(scene.runs, key)
+        x = getattr(runs, key)
         mark(axes, "runs", x, fitted, "fitted", color=BLUE)
         mark(axes, "suspect", x[doubted], fitted[doubted])
         mark(axes, "not fitted", getattr(scene.unseen, key), unseen)
