@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables that say which public tensor holds which of our parameters, and how; read in both directions."""
 
+import json
+import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from flax import nnx
 
 from dit_jax.interop.safetensors import Shapes, TensorFiles, check_shapes
+
+Config = TypeVar("Config")
 
 BLOCKS = "blocks."  # begins the paths of parameters that hold those of all blocks, stacked
 
@@ -157,3 +162,27 @@ def _numbers(entry: Entry, num_blocks: int) -> range:
 
 def _is_stacked(path: str) -> bool:
     return path.startswith(BLOCKS)
+
+
+def read_diffusers_config(
+    path: str | os.PathLike, class_name: str, parse: Callable[[Mapping[str, Any]], Config], what: str
+) -> Config | None:
+    """The config that diffusers' `config.json` beside weights describes; None where there is none of the class.
+
+    Args:
+      path: a file of weights, or the folder of one.
+      class_name: diffusers'.
+      parse: its fields to a config of ours.
+      what: is described, for people.
+
+    Raises:
+      ValueError: one line that names the `config.json`: not JSON, or a network that is none of ours.
+    """
+    folder = pathlib.Path(path)
+    file = (folder if folder.is_dir() else folder.parent) / "config.json"
+    try:
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        return parse(found) if found.get("_class_name") == class_name else None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{file}: not the config of {what}: {reason}") from None

@@ -21,7 +21,7 @@ from dit_jax.backbone.mmdit import MMDiT
 from dit_jax.backbone.mmdit_config import MMDiTConfig
 from dit_jax.backbone.presets import preset
 from dit_jax.files import write_whole
-from dit_jax.interop.entries import parameters_by_path
+from dit_jax.interop.entries import parameters_by_path, read_diffusers_config
 from dit_jax.interop.safetensors import check_shapes, open_tensors, save_tensors
 from dit_jax.layers.rope import split_pairs
 
@@ -83,14 +83,8 @@ def read_hunyuan_video_config(path: str | os.PathLike) -> MMDiTConfig:
     Raises:
       ValueError: one line that names the `config.json`: not JSON, or a network that is none of ours.
     """
-    folder = pathlib.Path(path)
-    file = (folder if folder.is_dir() else folder.parent) / "config.json"
-    try:
-        found = json.loads(file.read_text()) if file.is_file() else {}
-        return _from_diffusers(found) if found.get("_class_name") == CLASS_NAME else HUNYUAN_VIDEO
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{file}: not the config of HunyuanVideo's transformer: {reason}") from None
+    found = read_diffusers_config(path, CLASS_NAME, _from_diffusers, "HunyuanVideo's transformer")
+    return found or HUNYUAN_VIDEO
 
 
 def load_hunyuan_video(path: str | os.PathLike, config: MMDiTConfig | None = None) -> MMDiT:

@@ -16,6 +16,7 @@ from flax import nnx
 from dit_jax.backbone.unet_latent import UNetLatent
 from dit_jax.backbone.unet_latent_config import MICRO, UNetLatentConfig
 from dit_jax.files import write_whole
+from dit_jax.interop.entries import read_diffusers_config
 from dit_jax.interop.safetensors import check_shapes, open_tensors, save_tensors
 
 CLASS_NAME = "UNetSpatioTemporalConditionModel"
@@ -75,14 +76,8 @@ def read_svd_config(path: str | os.PathLike) -> UNetLatentConfig:
     Raises:
       ValueError: one line that names the `config.json`: not JSON, or a network that is none of ours.
     """
-    folder = pathlib.Path(path)
-    file = (folder if folder.is_dir() else folder.parent) / "config.json"
-    try:
-        found = json.loads(file.read_text()) if file.is_file() else {}
-        return _from_diffusers(found) if found.get("_class_name") == CLASS_NAME else SVD
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{file}: not the config of a latent video U-Net: {reason}") from None
+    found = read_diffusers_config(path, CLASS_NAME, _from_diffusers, "a latent video U-Net")
+    return found or SVD
 
 
 def load_svd(path: str | os.PathLike, config: UNetLatentConfig | None = None) -> UNetLatent:
