@@ -50,9 +50,11 @@ class Program:
       config: of a run.
       encode: pixels to latents, where it trains on clips as they come.
       folder: of the run, in which stored text tokens are looked for.
+      mesh: over this machine's devices, or those of a machine that is planned for.
+      null: what conditions where there is no text; looked up by default.
 
     Attributes:
-      mesh: over this machine's devices.
+      mesh: where it lies.
       init: `key -> TrainState`.
       begin: `params -> TrainState`, with parameters from elsewhere.
       abstract: shapes and shardings of the state.
@@ -67,14 +69,17 @@ class Program:
         config: ConfigDict,
         encode: Callable[[Video], Latents] | None = None,
         folder: str | pathlib.Path = ".",
+        mesh: Mesh | None = None,
+        null: Cond | None = None,
     ):
         self._objective = build.section(config, "objective")
         self._encode = encode
-        self._null = jax.tree.map(jnp.asarray, build.null_text(config, folder))
+        null = build.null_text(config, folder) if null is None else null
+        self._null = jax.tree.map(jnp.asarray, null)
         make, optimizer = build.denoiser(config), build.section(config, "optimizer")
         evaluation = build.section(config, "evaluate")
         self._graph, shapes = abstract_module(make)
-        self.mesh: Mesh = make_mesh(build.section(config, "mesh"))
+        self.mesh: Mesh = make_mesh(build.section(config, "mesh")) if mesh is None else mesh
         scale = scales(config)
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
         self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)

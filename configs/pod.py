@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Large spacetime DiTs for pods, by name: SIZE_TOKENS, such as `xl_4k` or `2.6b_16k`.
+
+python -m experiments.plan --config=configs/pod.py:xl_4k --config.mesh.fsdp=16 --topology=v5e:4x4
+
+| size | width x depth, heads of 128 | parameters |
+|---|---|---|
+| xl | 1152 x 28, 9 | 0.8 billion |
+| 2.6b | 2048 x 28, 16 | 2.6 billion |
+
+Clips have 16 frames of 32 x 32 (4k tokens) or 64 x 64 (16k) latents; text comes as 256 tokens of a T5-XXL.
+Training one reads stored latents of such clips: see experiments.encode and `config.data.path`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import known_world
+
+SIZES = {"xl": dict(width=1152, num_heads=9), "2.6b": dict(width=2048, num_heads=16)}
+SIDES = {"4k": 32, "16k": 64}
+CHANNELS = 16
+
+
+def get_config(name: str = "xl_4k") -> ConfigDict:
+    """The config of a size and a number of tokens.
+
+    Raises:
+      ValueError: there is none of this name.
+    """
+    names = [f"{size}_{tokens}" for size in SIZES for tokens in SIDES]
+    if name not in names:
+        raise ValueError(f"no preset {name!r}: choose one of {', '.join(names)}")
+    size, tokens = name.split("_")
+    config = known_world.get_config()
+    config.data.update(source="latents", path="latents")
+    config.text.name = "t5"
+    config.frozen_text.num_tokens = 256
+    config.backbone.update(
+        **SIZES[size],
+        depth=28,
+        in_channels=CHANNELS,
+        patch=(1, 2, 2),
+        text_width=4096,
+        text_projection=True,
+        time_features=256,
+        unroll=1,
+        remat="full",
+        dtype="bfloat16",
+    )
+    config.optimizer.update(lr=1e-4, warmup_steps=1000)
+    config.train.chunk_steps = 1
+    config.loader.batch_size = 256
+    config.plan = ConfigDict(
+        {"latent_shape": (16, SIDES[tokens], SIDES[tokens], CHANNELS), "batch_per_chip": 1.0}
+    )
+    return config

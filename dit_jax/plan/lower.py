@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training step of a config, compiled for devices that need not be there."""
+
+import copy
+import dataclasses
+import re
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from dit_jax import build, prompts
+from dit_jax.backbone.patchify import token_grid
+from dit_jax.mesh import batch_spec, make_mesh
+from dit_jax.program import Program
+from dit_jax.prompts import ByteText
+from dit_jax.sections import construct
+from dit_jax.train.optimizer import Horizon
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+USED = re.compile(r"Used ([\d.]+)([KMGT]?)i?B? of ([\d.]+)([KMGT]?)i?B? hbm", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """What is planned that a run reads from its data.
+
+    Attributes:
+      latent_shape: `(t, h, w, c)` of a clip; the data's where it is empty.
+      batch_per_chip: clips, which may be a fraction where chips share one; 0: `loader.batch_size` in all.
+    """
+
+    latent_shape: tuple[int, ...] = ()
+    batch_per_chip: float = 0.0
+
+    def __post_init__(self):
+        if self.latent_shape and (len(self.latent_shape) != 4 or min(self.latent_shape) < 1):
+            raise ValueError(
+                f"plan.latent_shape={self.latent_shape} must be (frames, rows, columns, channels)"
+            )
+        if self.batch_per_chip < 0:
+            raise ValueError(f"plan.batch_per_chip={self.batch_per_chip} must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of a step.
+
+    Attributes:
+      mesh: sizes of its axes.
+      seconds: that compiling took.
+      memory: bytes on a chip: `peak`, `arguments`, `temporaries`; the peak alone where it is too much.
+      text: of the optimised program; empty where it does not fit.
+      written: text of the program as JAX wrote it, on all chips together, before the compiler.
+      refusal: why it does not fit, in the compiler's words; None where it does.
+    """
+
+    mesh: dict[str, int]
+    seconds: float
+    memory: dict[str, int | None]
+    text: str = ""
+    written: str = ""
+    refusal: str | None = None
+
+
+def planned(config: ConfigDict, num_chips: int) -> tuple[ConfigDict, tuple[int, ...]]:
+    """The config with the batch that `num_chips` train on, and the shape of a clip's latents.
+
+    Raises:
+      ValueError: the batch is no whole number of clips, or the config is not valid.
+    """
+    config, settings = copy.deepcopy(config), construct(PlanConfig, config.get("plan", {}), "plan")
+    if settings.batch_per_chip:
+        batch = settings.batch_per_chip * num_chips
+        if batch != round(batch):
+            raise ValueError(
+                f"plan.batch_per_chip={settings.batch_per_chip} on {num_chips} chips is {batch} clips: choose a "
+                "whole number of them"
+            )
+        config.loader.batch_size = round(batch)
+    shape = tuple(settings.latent_shape) or build.latent_shape(config)
+    token_grid(shape, build.patch(config))
+    if (channels := build.backbone_config(config).in_channels) != shape[-1]:
+        raise ValueError(
+            f"config.backbone.in_channels={channels} differs from the latents' {shape[-1]}: match them"
+        )
+    return config, shape
+
+
+def compile_step(
+    config: ConfigDict, latent_shape: tuple[int, ...], devices: tuple[jax.Device, ...]
+) -> Compiled:
+    """Compiles one training step of `config`, as `planned`, ahead of time.
+
+    Raises:
+      ValueError: the mesh does not suit the devices, or the batch the mesh.
+    """
+    mesh = make_mesh(build.section(config, "mesh"), list(devices))
+    program = Program(config, mesh=mesh, null=_null(config))
+    batch = abstract_batch(config, latent_shape, mesh)
+    started = time.monotonic()
+    try:
+        lowered = program.steps.lower(program.abstract, batch, Horizon(1e-4, 100, 1000, 0))
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _refused(dict(mesh.shape), time.monotonic() - started, str(error))
+    seconds, memory = time.monotonic() - started, _memory(compiled.memory_analysis())
+    return Compiled(dict(mesh.shape), seconds, memory, compiled.as_text(), lowered.as_text(dialect="hlo"))
+
+
+def abstract_batch(config: ConfigDict, latent_shape: tuple[int, ...], mesh: Mesh) -> PyTree:
+    """Shapes and shardings of what one step trains on."""
+    size = config.loader.batch_size
+    arrays = {"latents": ((size, *latent_shape), jnp.float32)}
+    for name, row in _null(config).items():
+        arrays[name] = ((size, *row.shape[1:]), row.dtype)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (1, *shape), dtype, sharding=NamedSharding(mesh, batch_spec((1, *shape), mesh, 1))
+        )
+        for name, (shape, dtype) in arrays.items()
+    }
+
+
+def _null(config: ConfigDict) -> dict[str, np.ndarray]:
+    """Text of the empty prompt; of a frozen encoder its shape alone, for which no weights are needed."""
+    text = prompts.text(config)
+    if isinstance(text, ByteText):
+        return text([""])
+    shape = (1, text.num_tokens, config.backbone.text_width)
+    return {"text_tokens": np.zeros(shape, np.float32), "text_mask": np.zeros(shape[:2], bool)}
+
+
+def _memory(stats: Any) -> dict[str, int | None]:
+    arguments, temporaries = stats.argument_size_in_bytes, stats.temp_size_in_bytes
+    held = arguments + temporaries + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    return {
+        "peak": held + stats.generated_code_size_in_bytes,
+        "arguments": arguments,
+        "temporaries": temporaries,
+    }
+
+
+def _refused(mesh: dict[str, int], seconds: float, message: str) -> Compiled:
+    found = USED.search(message)
+    used = round(float(found[1]) * UNITS[found[2].upper()]) if found else None
+    line = next((line for line in message.splitlines() if USED.search(line)), message.splitlines()[0])
+    return Compiled(
+        mesh, seconds, {"peak": used, "arguments": None, "temporaries": None}, refusal=" ".join(line.split())
+    )
