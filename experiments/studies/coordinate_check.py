@@ -54,11 +54,17 @@ def plot(found: dict[str, dict[str, list[float]]], widths: list[int], path: path
     for axis, (title, layers) in zip(axes, found.items(), strict=True):
         for layer, values in layers.items():
             bold = layer == "prediction"
-            style = dict(color="black", linewidth=2, label=layer) if bold else dict(alpha=0.5, linewidth=1)
+            style = (
+                dict(color="black", linewidth=2, label=layer)
+                if bold
+                else dict(color="tab:blue", alpha=0.5, linewidth=1)
+            )
             axis.plot(widths, np.asarray(values) / values[0], zorder=2 + bold, **style)
         axis.axhspan(0.5, 2, color="grey", alpha=0.15, zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="width", title=title)
         axis.set_xticks(widths, widths)
+        ticks = [0.25, 0.5, 1, 2, 4, 8]
+        axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
     axes[0].set_ylabel(f"change of a layer's output\nin {STEPS.value} steps, over that at the base")
     axes[0].legend()

@@ -22,7 +22,7 @@ from experiments.cli import run
 
 WIDTHS = flags.DEFINE_list("widths", ["16", "32", "64", "128"], "multiples of 8; the first is the base")
 EXPONENTS = flags.DEFINE_list(
-    "exponents", ["-9", "-8", "-7", "-6", "-5", "-4"], "powers of two: learning rates"
+    "exponents", ["-9", "-8", "-7", "-6", "-5", "-4", "-3"], "powers of two: learning rates"
 )
 OPTIMIZER = flags.DEFINE_string("optimizer", "adamw", "one of OptimizerConfig's names")
 STEPS = flags.DEFINE_integer("steps", 200, "of each run; a multiple of 20", lower_bound=20)
