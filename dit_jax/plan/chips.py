@@ -34,7 +34,7 @@ class Chip:
     clock: float | None = None
 
 
-GIB = 2**30
+GIB = 2.0**30
 CHIPS = {
     "v5e": Chip("tpu", 197e12, 16 * GIB, 819e9, 200e9, 1.5e9),  # 1,600 Gbit/s
     "v5p": Chip("tpu", 459e12, 95 * GIB, 2765e9, 600e9, 1.75e9),  # 4,800 Gbit/s

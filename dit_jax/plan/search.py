@@ -67,13 +67,18 @@ def search(
             )
     if not plans:
         raise ValueError(reason)
-    return sorted(plans, key=_order)
+    return ranked(plans)
 
 
-def _order(plan: dict[str, Any]) -> tuple:
-    seconds = plan["step_seconds"]
-    per_token = seconds["estimate"] / plan["tokens_per_step"] if seconds else 0.0
-    return not plan["fits"], per_token, plan["hbm_bytes"]["peak"] or float("inf")
+def ranked(plans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that fit first, by seconds per token where a speed is known, then by memory."""
+
+    def key(plan: dict[str, Any]) -> tuple:
+        seconds = plan["step_seconds"]
+        per_token = seconds["estimate"] / plan["tokens_per_step"] if seconds else 0.0
+        return not plan["fits"], per_token, plan["hbm_bytes"]["peak"] or math.inf
+
+    return sorted(plans, key=key)
 
 
 def _with(config: ConfigDict, mesh: dict[str, int], remat: str | None) -> ConfigDict:

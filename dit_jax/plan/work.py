@@ -145,7 +145,7 @@ def _read(one: Instruction, index: int, scope: Computation, inside: Computation)
         (n for n, i in inside.items() if i.opcode == "parameter" and i.argument == str(index)), None
     )
     users = [user for user in inside.values() if parameter in user.operands]
-    if users and all(user.opcode in SLICES for user in users):
+    if users and all(user.opcode in SLICES and user.operands[0] == parameter for user in users):
         return sum(user.num_bytes for user in users)
     return operand.num_bytes
 
