@@ -48,12 +48,13 @@ def _lines(plan: Mapping[str, Any]) -> list[str]:
     head = f"{plan['topology']}, {mesh_name(plan['mesh'])}, remat={plan['remat']}, {plan['batch_size']} clips a step"
     if not plan["fits"]:
         return [f"{head}: does not fit: {plan['refusal']}"]
+    widened = plan["float32_products"]
     memory = {name: plan["hbm_bytes"][name] / GIB for name in ("peak", "arguments", "temporaries")}
     lines = [
         f"{head}: fits; compiled in {plan['compile_seconds']:.0f} s",
         f"memory of a chip: {', '.join(f'{name} {value:.3g} GiB' for name, value in memory.items())}",
         *(_collective(kind, total) for kind, total in plan["collectives"].items()),
-        f"products with a float32 operand in loops: {plan['float32_products']}",
+        f"products with a float32 operand: {widened['in_loops']} in loops, {widened['outside']} outside",
     ]
     if seconds := plan["step_seconds"]:
         parts = ", ".join(f"{name} {1000 * s:.4g}" for name, s in seconds.items() if s is not None)

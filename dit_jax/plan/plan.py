@@ -70,12 +70,13 @@ def _speed(compiled: Compiled, where: Topology, model_flops: int) -> dict[str, A
             ("collectives", "float32_products", "step_flops_per_chip", "step_seconds", "mfu")
         )
     module = parse(compiled.text)
+    widened = float32_products(parse(compiled.written))
     communication, done = collectives(module), work(module)
     seconds = step_seconds(done, communication, where.chip)
     at_peak = seconds and model_flops / (len(where.devices) * where.chip.flops)
     return {
         "collectives": communication,
-        "float32_products": len(float32_products(parse(compiled.written))),
+        "float32_products": {place: len(names) for place, names in widened.items()},
         "step_flops_per_chip": done.flops,
         "step_seconds": seconds,
         "mfu": seconds and at_peak / seconds["estimate"],

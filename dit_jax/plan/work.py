@@ -57,13 +57,13 @@ def _payload(one: Instruction, scope: Computation, is_start: bool) -> int:
     return max(taken, given)
 
 
-def float32_products(module: Module) -> list[str]:
-    """Names of the matrix products and convolutions in loops that have a float32 operand."""
-    return [
-        visit.instruction.name
-        for visit in module.visits()
-        if visit.in_loop and visit.instruction.opcode in PRODUCTS and "f32" in _operand_types(visit)
-    ]
+def float32_products(module: Module) -> dict[str, list[str]]:
+    """Names of the matrix products and convolutions with a float32 operand, `in_loops` and `outside`."""
+    found: dict[str, list[str]] = {"in_loops": [], "outside": []}
+    for visit in module.visits():
+        if visit.instruction.opcode in PRODUCTS and "f32" in _operand_types(visit):
+            found["in_loops" if visit.in_loop else "outside"].append(visit.instruction.name)
+    return found
 
 
 def _operand_types(visit: Visit) -> set[str]:

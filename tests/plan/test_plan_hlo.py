@@ -80,8 +80,8 @@ def test_known_turns_are_believed():
     assert collectives(parse(text))["all-gather"]["count"] == 28
 
 
-def test_float32_products_of_loops_are_named():
-    assert float32_products(parse(LOOP)) == ["gradient"]  # and not the one outside
+def test_float32_products_are_named_where_they_are():
+    assert float32_products(parse(LOOP)) == {"in_loops": ["gradient"], "outside": ["outside"]}
 
 
 def test_work_sums_products_cycles_and_traffic():
