@@ -42,7 +42,7 @@ class MMDiTConfig:
       mlp_ratio: hidden width of the perceptrons over `width`.
       time_features: sinusoids that embed t.
       time_scale: of t in them.
-      remat: what the backward pass recomputes: none, dots or full.
+      remat: what the backward pass recomputes: a name in `layers.stack.REMAT`.
       unroll: blocks per scan iteration.
       dtype: of the computation; parameters are float32.
     """

@@ -24,7 +24,7 @@ from dit_jax.backbone.unet_latent_transformer import MLP_RATIO
 from dit_jax.layers.conv import Conv2d, GroupNorm, taps_inside, upsample
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import TIME_SCALE, TimeEmbedding, sinusoids
-from dit_jax.layers.stack import REMAT
+from dit_jax.layers.stack import name_input, rematerialised
 
 EDGE = 1e-5  # how near to 0 and 1 the logarithm of sigma follows t
 
@@ -107,11 +107,9 @@ class UNetLatent(nnx.Module):
         self, block: Block, context: Context, *parts: Float[Array, "B t h w _"]
     ) -> Float[Array, "B t h w _"]:
         def apply(block, context, *parts):
-            return block(jnp.concatenate(parts, -1), context)
+            return block(name_input(jnp.concatenate(parts, -1)), context)
 
-        remat = self.config.remat
-        run = apply if remat == "none" else jax.checkpoint(apply, policy=REMAT[remat])
-        return run(block, context, *parts)
+        return rematerialised(apply, self.config.remat)(block, context, *parts)
 
     def _embed(self, t: Time, micro: Micro | None) -> Float[Array, "B D"]:
         embedding = self.time_embedding(log_sigma(t) / 4 if self.config.time_input == "log_sigma" else t)

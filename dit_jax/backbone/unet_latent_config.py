@@ -47,7 +47,7 @@ class UNetLatentConfig:
         Karras et al. 2022, arXiv 2206.00364, table 1, which published weights need.
       known_input: of what is given of a clip the network sees `none`, the `first_frame` beside every frame, or
         all of it, with its `mask`, as further channels; zero where nothing is given.
-      remat: what the backward pass recomputes of each block: none, dots or full.
+      remat: what the backward pass recomputes of each block: a name in `layers.stack.REMAT`.
       dtype: of the computation; parameters are float32.
     """
 

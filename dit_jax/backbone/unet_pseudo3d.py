@@ -40,7 +40,7 @@ from dit_jax.backbone.pseudo3d_plan import Level, UNetPseudo3DConfig, plan, unet
 from dit_jax.layers.conv import Conv2d, Convolved, Features, upsample
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.rope import rotations
-from dit_jax.layers.stack import REMAT
+from dit_jax.layers.stack import name_input, rematerialised
 
 __all__ = ["UNetPseudo3D", "UNetPseudo3DConfig", "is_temporal", "unet_pseudo3d_flops"]
 
@@ -159,11 +159,9 @@ class UNetPseudo3D(nnx.Module):
 
     def _run(self, block: Block, context: Context, *parts: Float[Array, "B t h w _"]) -> Convolved:
         def apply(block, context, *parts):
-            return block(jnp.concatenate(parts, -1), context)
+            return block(name_input(jnp.concatenate(parts, -1)), context)
 
-        remat = self.config.remat
-        run = apply if remat == "none" else jax.checkpoint(apply, policy=REMAT[remat])
-        return run(block, context, *parts)
+        return rematerialised(apply, self.config.remat)(block, context, *parts)
 
     def _embed(self, x_t: Latents, known: Known | None, micro: dict[str, Array]) -> Convolved:
         x = self.embed.conv(x_t)

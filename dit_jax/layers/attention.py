@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from dit_jax.arrays import DType
@@ -157,7 +158,7 @@ def attend_turned(
     q, k, v = qkv
     if rotation is not None:
         q, k = apply_rope(q, rotation), apply_rope(k, rotation)
-    y = attend(q, k, v, ids).swapaxes(1, 2)
+    y = checkpoint_name(attend(q, k, v, ids), "attention").swapaxes(1, 2)
     return y.reshape(*y.shape[:2], -1)
 
 

@@ -2,19 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Equal blocks, stacked along a leading axis and run by a scan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import jax
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import PyTree
 
 Block = TypeVar("Block", bound=nnx.Module)
 
+BLOCK_INPUT = "block_input"
+ATTENTION = "attention"  # as `layers.attention` names its output
+HOST = "pinned_host"
+
+# What the backward pass keeps of a block besides its input, from most to least.
 REMAT = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
+    "none": jax.checkpoint_policies.everything_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names(ATTENTION),
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[BLOCK_INPUT],
+        offload_src="device",
+        offload_dst=HOST,
+    ),
 }
 
 
@@ -22,6 +35,33 @@ def check_remat(remat: str) -> None:
     """Raises ValueError when `remat` names no policy."""
     if remat not in REMAT:
         raise ValueError(f"remat={remat!r} is not one of {', '.join(REMAT)}")
+
+
+def check_offload(memories: Collection[str]) -> None:
+    """Raises ValueError when a device of these `memories` has none on its host to offload to."""
+    if HOST not in memories:
+        raise ValueError(
+            f"remat='offload' needs memory of kind {HOST}, and this device has {', '.join(sorted(memories))}: "
+            "choose remat='full'"
+        )
+
+
+def name_input(x: PyTree) -> PyTree:
+    """A block's input, named as what `offload` puts on the host."""
+    return jax.tree.map(lambda a: checkpoint_name(a, BLOCK_INPUT), x)
+
+
+def rematerialised(apply: Callable, remat: str) -> Callable:
+    """`apply` of a block, of which the backward pass keeps what `remat` says: a name in `REMAT`.
+
+    Raises:
+      ValueError: `offload` where the device has no memory on its host.
+    """
+    if remat == "none":
+        return apply
+    if remat == "offload":
+        check_offload({memory.kind for memory in jax.local_devices()[0].addressable_memories()})
+    return jax.checkpoint(apply, policy=REMAT[remat])
 
 
 def stack_blocks(make: Callable[[nnx.Rngs], Block], depth: int, *, rngs: nnx.Rngs) -> Block:
@@ -45,9 +85,10 @@ def run_blocks(
       apply: one block on `x`; what else it reads, it closes over.
       x: the residual stream, or several.
       remat: what the backward pass keeps of each block: `none` recomputes nothing, `dots` keeps the
-        matrix products, `full` keeps only the block's input.
+        matrix products, `attention` the attentions' outputs, `full` only the block's input, and `offload`
+        that on the host.
       unroll: blocks a loop iteration holds. Compile time grows with it; for tiny blocks on a CPU the
         loop itself costs more than the blocks.
     """
-    body = apply if remat == "none" else jax.checkpoint(apply, policy=REMAT[remat])
+    body = rematerialised(lambda block, y: apply(block, name_input(y)), remat)
     return jax.lax.scan(lambda y, block: (body(block, y), None), x, blocks, unroll=unroll)[0]

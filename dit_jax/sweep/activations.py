@@ -13,8 +13,8 @@ from dit_jax.train.state import abstract_module, merge_module
 
 def activation_bytes(config: ConfigDict, latent_shape: tuple[int, ...]) -> int:
     """Bytes of the residuals of one clip: what is computed going forward and read going backward, under the
-    config's `remat` and dtype. Parameters, gradients and the optimizer are not of them, nor what a compiler
-    keeps besides or fuses away.
+    config's `remat` and dtype, on the device. Parameters, gradients and the optimizer are not of them, nor what
+    a compiler keeps besides or fuses away.
 
     Args:
       config: of a run.
@@ -32,4 +32,5 @@ def activation_bytes(config: ConfigDict, latent_shape: tuple[int, ...]) -> int:
     jaxpr = jax.make_jaxpr(residuals)(params, x, t, null).jaxpr
     given = {id(variable) for variable in jaxpr.invars}
     kept = {id(v): v.aval for v in jaxpr.outvars if isinstance(v, Var) and id(v) not in given}
-    return sum(aval.size * aval.dtype.itemsize for aval in kept.values())
+    here = [aval for aval in kept.values() if aval.memory_space != jax.memory.Space.Host]
+    return sum(aval.size * aval.dtype.itemsize for aval in here)
