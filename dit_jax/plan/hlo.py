@@ -81,13 +81,14 @@ Computation = dict[str, Instruction]
 
 @dataclasses.dataclass(frozen=True)
 class Visit:
-    """An instruction where it runs: `times` a step, within a loop, within a fusion."""
+    """An instruction where it runs: `times` a step, within a loop, a fusion, an asynchronous start."""
 
     instruction: Instruction
     scope: Computation
     times: int
     in_loop: bool
     fused: bool
+    started: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +100,13 @@ class Module:
 
     def visits(self) -> Iterator[Visit]:
         """Every instruction that is run, with those of fusions, loops (once, with their count) and calls."""
-        return self._visits(self.entry, 1, False, False)
+        return self._visits(self.entry, 1, False, False, False)
 
-    def _visits(self, name: str, times: int, in_loop: bool, fused: bool) -> Iterator[Visit]:
+    def _visits(self, name: str, times: int, in_loop: bool, fused: bool, started: bool) -> Iterator[Visit]:
         scope = self.computations.get(name, {})
         for one in scope.values():
-            yield Visit(one, scope, times, in_loop, fused)
-            if one.opcode in REDUCERS:
+            yield Visit(one, scope, times, in_loop, fused, started)
+            if one.opcode in REDUCERS or one.opcode in ("async-update", "async-done"):  # its start has been
                 continue
             loop = one.opcode == "while"
             count = self._trips(one) if loop else 1
@@ -114,7 +115,8 @@ class Module:
             if branches := BRANCHES.search(one.attributes):
                 found += [text.strip().lstrip("%") for text in branches[1].split(",")]
             for inside in found:
-                yield from self._visits(inside, times * count, in_loop or loop, inner)
+                begun = started or one.opcode == "async-start"
+                yield from self._visits(inside, times * count, in_loop or loop, inner, begun)
 
     def _trips(self, loop: Instruction) -> int:
         """Turns of a loop: as the compiler knows, else its condition's largest constant by the counter's step."""

@@ -24,7 +24,13 @@ from dit_jax.sections import construct
 from dit_jax.train.optimizer import Horizon
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-USED = re.compile(r"Used ([\d.]+)([KMGT]?)i?B? of ([\d.]+)([KMGT]?)i?B? hbm", re.IGNORECASE)
+# The compiler's ways to say that memory is out: of all that it holds, or of temporaries alone.
+OUT_OF_MEMORY = {
+    "peak": re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"),
+    "temporaries": re.compile(
+        r"temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)"
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,9 +156,18 @@ def _memory(stats: Any) -> dict[str, int | None]:
 
 
 def _refused(mesh: dict[str, int], seconds: float, message: str) -> Compiled:
-    found = USED.search(message)
-    used = round(float(found[1]) * UNITS[found[2].upper()]) if found else None
-    line = next((line for line in message.splitlines() if USED.search(line)), message.splitlines()[0])
-    return Compiled(
-        mesh, seconds, {"peak": used, "arguments": None, "temporaries": None}, refusal=" ".join(line.split())
-    )
+    return Compiled(mesh, seconds, needed(message), refusal=" ".join(refusal(message).split()))
+
+
+def needed(message: str) -> dict[str, int | None]:
+    """Bytes that the compiler says it lacks room for, as `memory`; None for what it does not say."""
+    found = {name: pattern.search(message) for name, pattern in OUT_OF_MEMORY.items()}
+    memory: dict[str, int | None] = {"peak": None, "arguments": None, "temporaries": None}
+    return memory | {name: round(float(one[1]) * UNITS[one[2]]) for name, one in found.items() if one}
+
+
+def refusal(message: str) -> str:
+    """The line with the numbers, or the first."""
+    lines = message.splitlines()
+    told = (line for line in lines if any(pattern.search(line) for pattern in OUT_OF_MEMORY.values()))
+    return next(told, lines[0])

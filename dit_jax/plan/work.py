@@ -42,8 +42,9 @@ def collectives(module: Module) -> dict[str, dict[str, int]]:
         size = visit.times * _payload(one, visit.scope, is_start)
         total["count"] += visit.times
         total["bytes"] += size
-        total["asynchronous"] += visit.times * (is_start or opens)
-        total["asynchronous_bytes"] += size * (is_start or opens)
+        hidden = is_start or opens or visit.started
+        total["asynchronous"] += visit.times * hidden
+        total["asynchronous_bytes"] += size * hidden
     return found
 
 

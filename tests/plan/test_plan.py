@@ -12,7 +12,7 @@ from rich.console import Console
 
 from configs import pod
 from dit_jax import build
-from dit_jax.plan.lower import USED, planned
+from dit_jax.plan.lower import needed, planned, refusal
 from dit_jax.plan.page import show, table
 from dit_jax.plan.search import meshes, ranked
 from dit_jax.plan.topology import topology
@@ -129,9 +129,26 @@ def test_an_unknown_preset_is_named():
         pod.get_config("3b_4k")
 
 
-def test_what_did_not_fit_is_read_from_the_compiler():
-    found = USED.search("Ran out of memory in memory space hbm. Used 29.15G of 15.75G hbm. Exceeded ...")
-    assert found.groups() == ("29.15", "G", "15.75", "G")
+@pytest.mark.parametrize(
+    ("message", "name", "gib"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: XLA:TPU ran out.\nUsed 29.25G of 15.75G hbm. Exceeded by 13.5G.",
+            "peak",
+            29.25,
+        ),
+        (
+            "E1: the memory for HLO temporaries (16.25G) exceeds available HBM (15.75G). HLO",
+            "temporaries",
+            16.25,
+        ),
+        ("RESOURCE_EXHAUSTED: in other words", None, None),
+    ],
+)
+def test_what_did_not_fit_is_read_from_the_compiler(message, name, gib):
+    memory = needed(message)
+    assert {key: value for key, value in memory.items() if value} == ({name: gib * 2**30} if name else {})
+    assert ("15.75G" in refusal(message)) == bool(name)
 
 
 @pytest.mark.parametrize(

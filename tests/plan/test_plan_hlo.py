@@ -118,6 +118,24 @@ def test_a_collective_spread_over_fusions_counts_once():
     }
 
 
+def test_what_an_asynchronous_start_calls_counts_once():
+    before = """
+%scatter (p: f32[16,4]) -> f32[2,4] {
+  %p = f32[16,4]{1,0} parameter(0)
+  ROOT %r = f32[2,4]{1,0} reduce-scatter(%p), channel_id=7, dimensions={0}
+}
+"""
+    module = entry(
+        "%x = f32[16,4]{1,0} parameter(0)",
+        "%begun = ((f32[16,4]{1,0}), f32[2,4]{1,0}, u32[]) async-start(%x), calls=%scatter",
+        "ROOT %ended = f32[2,4]{1,0} async-done(%begun), calls=%scatter",
+        before=before,
+    )
+    assert collectives(module) == {
+        "reduce-scatter": dict(count=1, bytes=256, asynchronous=1, asynchronous_bytes=256)
+    }
+
+
 @pytest.mark.parametrize(
     ("left", "right", "out", "attributes", "flops"),
     [
