@@ -9,6 +9,9 @@ python -m experiments.plan --config=configs/pod.py:xl_4k --config.mesh.fsdp=16 -
 | xl | 1152 x 28, 9 | 0.8 billion |
 | 2.6b | 2048 x 28, 16 | 2.6 billion |
 
+With full remat and plain attention, by its plan (docs/plan.md): `xl_4k` needs 2.6 GiB of a v5e chip of 16, and
+3.7 GiB of a v5p chip of 8; `xl_16k` does not fit v5e:4x4 (16.3 GiB of temporaries).
+
 Clips have 16 frames of 32 x 32 (4k tokens) or 64 x 64 (16k) latents; text comes as 256 tokens of a T5-XXL.
 Training one reads stored latents of such clips: see experiments.encode and `config.data.path`.
 """
