@@ -9,6 +9,8 @@ this: XLA's partitioner places their computation by the arrays they are given.
 
 import dataclasses
 import math
+import os
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -17,6 +19,40 @@ from jaxtyping import PyTree
 
 AXES = ("data", "fsdp", "model", "seq")
 MIN_SHARDED_SIZE = 2**14  # smaller parameters cost more to gather than to hold
+PACKED_SEQUENCES = ("tokens", "positions", "segment_ids")  # of packed rows: `B N ...`
+
+HOST_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+SLURM_TASKS = "SLURM_STEP_NUM_TASKS"  # set within `srun` alone: a batch script itself is one process
+
+
+def initialise_hosts(environment: Mapping[str, str] = os.environ) -> None:
+    """Joins the processes of a run, if there are several: before JAX is asked for a device.
+
+    They are told of each other by `JAX_COORDINATOR_ADDRESS` (host:port of the first), `JAX_NUM_PROCESSES` and
+    `JAX_PROCESS_ID`; under Slurm's `srun` and on TPU pods (where `JAX_NUM_PROCESSES` is `auto`) by what JAX
+    finds. A single process does nothing here.
+
+    Raises:
+      ValueError: some of the three are missing, or not numbers.
+    """
+    given = {name: environment[name] for name in HOST_VARIABLES if name in environment}
+    if given.get("JAX_NUM_PROCESSES") == "auto" or (not given and int(environment.get(SLURM_TASKS, 1)) > 1):
+        jax.distributed.initialize()
+    elif given:
+        jax.distributed.initialize(*_hosts_given(given))
+
+
+def _hosts_given(given: Mapping[str, str]) -> tuple[str, int, int]:
+    """The address, the number of processes, and which of them this is."""
+    if missing := [name for name in HOST_VARIABLES if name not in given]:
+        raise ValueError(f"{', '.join(given)} without {', '.join(missing)}: set all of the three")
+    address, count, number = given.values()
+    if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
+        raise ValueError(
+            f"JAX_PROCESS_ID={number} must be a number from 0 below JAX_NUM_PROCESSES={count}: give each process "
+            "its own"
+        )
+    return address, int(count), int(number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +74,7 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     """The mesh over `devices` (all by default).
 
     Raises:
-      ValueError: the axes' product is not the number of devices.
+      ValueError: the axes' product is not the number of devices, or a host would have no clips of its own.
     """
     devices = jax.devices() if devices is None else devices
     rest = config.fsdp * config.model * config.seq
@@ -49,19 +85,27 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
             f"mesh {dict(zip(AXES, shape))} needs {math.prod(shape)} devices and {len(devices)} are there: "
             "choose axes whose product is the number of devices"
         )
+    check_hosts(data * config.fsdp, len({device.process_index for device in devices}))
     return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def parameter_spec(
-    shape: tuple[int, ...], mesh: Mesh | AbstractMesh, min_size: int = MIN_SHARDED_SIZE
-) -> PartitionSpec:
+def check_hosts(shards: int, hosts: int) -> None:
+    """Raises ValueError when a host would have no clips of its own."""
+    if shards % hosts:
+        raise ValueError(
+            f"data x fsdp = {shards} does not divide over {hosts} hosts, each of which reads clips of its own: "
+            "raise data or fsdp, and keep model and seq within a host"
+        )
+
+
+def parameter_spec(shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """`fsdp` along the largest dim it divides, `model` along the largest of the others it divides.
 
-    Arrays below `min_size` elements are replicated. The choice depends on the shape alone, so that the
+    Arrays below `MIN_SHARDED_SIZE` elements are replicated. The choice depends on the shape alone, so that the
     optimizer's state and the moving average lie where their parameter does.
     """
     spec: list[str | None] = [None] * len(shape)
-    if math.prod(shape) < min_size:
+    if math.prod(shape) < MIN_SHARDED_SIZE:
         return PartitionSpec()
     for axis in ("fsdp", "model"):
         size = mesh.shape[axis]
@@ -71,43 +115,54 @@ def parameter_spec(
     return PartitionSpec(*spec)
 
 
-def parameter_shardings(tree: PyTree, mesh: Mesh, min_size: int = MIN_SHARDED_SIZE) -> PyTree:
+def parameter_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     """A `NamedSharding` for every array of a tree of parameters or optimizer state."""
-    return jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh, min_size)), tree)
+    return jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh)), tree)
 
 
-def batch_spec(shape: tuple[int, ...], mesh: Mesh | AbstractMesh, leading: int = 0) -> PartitionSpec:
-    """Clips over `data` and `fsdp`, rows of latents or pixels (`B t h w c`) over `seq`.
+def batch_spec(
+    shape: tuple[int, ...], mesh: Mesh | AbstractMesh, leading: int = 0, name: str = ""
+) -> PartitionSpec:
+    """Clips or packed rows over `data` and `fsdp`; rows of latents or pixels (`B t h w c`), and the tokens of
+    packed rows, over `seq`.
 
     Args:
-      shape: of a batch, after `leading` axes (steps) that are not split.
+      shape: of one array of a batch, after `leading` axes (steps) that are not split.
       mesh: the mesh.
       leading: axes before the batch's.
+      name: of the array in the batch.
 
     Raises:
-      ValueError: the clips or rows do not divide over the mesh.
+      ValueError: the clips, rows or tokens do not divide over the mesh.
     """
     shape = shape[leading:]
-    rows = mesh.shape["data"] * mesh.shape["fsdp"]
-    if shape[0] % rows:
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    if shape[0] % shards:
         raise ValueError(
-            f"batch_size={shape[0]} does not divide over data x fsdp = {rows} devices: choose a multiple"
+            f"batch_size={shape[0]} does not divide over data x fsdp = {shards} devices: choose a multiple"
         )
-    seq = mesh.shape["seq"]
-    if len(shape) == 5 and seq > 1:
-        if shape[2] % seq:
-            raise ValueError(f"{shape[2]} rows do not divide over seq={seq} devices: choose a divisor")
-        return PartitionSpec(*[None] * leading, ("data", "fsdp"), None, "seq")
-    return PartitionSpec(*[None] * leading, ("data", "fsdp"))
+    spec = [*[None] * leading, ("data", "fsdp")]
+    seq, dim = mesh.shape["seq"], 1 if name in PACKED_SEQUENCES else 2
+    if seq == 1 or not (name in PACKED_SEQUENCES or len(shape) == 5):
+        return PartitionSpec(*spec)
+    if shape[dim] % seq:
+        what = "tokens of a packed row" if dim == 1 else "rows"
+        raise ValueError(f"{shape[dim]} {what} do not divide over seq={seq} devices: choose a divisor")
+    return PartitionSpec(*spec, *[None] * (dim - 1), "seq")
 
 
 def place_batch(batch: PyTree, mesh: Mesh, leading: int = 0) -> PyTree:
-    """Puts this host's rows of a batch on its devices, as one global array per leaf."""
+    """Puts this host's rows of a batch on its devices, as one global array per leaf.
 
-    def place(a: np.ndarray) -> jax.Array:
-        hosts = jax.process_count()
+    Raises:
+      ValueError: see `batch_spec`.
+    """
+    hosts = jax.process_count()
+
+    def place(path: tuple, a: np.ndarray) -> jax.Array:
         shape = (*a.shape[:leading], a.shape[leading] * hosts, *a.shape[leading + 1 :])
-        sharding = NamedSharding(mesh, batch_spec(shape, mesh, leading))
+        name = getattr(path[-1], "key", "") if path else ""
+        sharding = NamedSharding(mesh, batch_spec(shape, mesh, leading, name))
         return jax.make_array_from_process_local_data(sharding, a, shape)
 
-    return jax.tree.map(place, batch)
+    return jax.tree_util.tree_map_with_path(place, batch)

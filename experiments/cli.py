@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every entry point does alike: flags, one-line errors, exit codes."""
 
+import os
 import pathlib
 import sys
 import traceback
@@ -53,6 +54,7 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
         try:
             if len(argv) > 1:
                 raise ValueError(f"{argv[1]!r} is not a flag: write --name=value")
+            _join_hosts()
             return main()
         except KeyboardInterrupt:
             print("stopped; the same command goes on from here", file=sys.stderr)
@@ -65,6 +67,14 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
         print(_help())
         sys.exit(0)
     app.run(guarded, flags_parser=_parse)
+
+
+def _join_hosts() -> None:
+    """Where the environment speaks of several processes; without, JAX is not even imported."""
+    if any(name.startswith(("JAX_COORDINATOR", "JAX_NUM_PROC", "SLURM_STEP_NUM_T")) for name in os.environ):
+        from dit_jax.mesh import initialise_hosts
+
+        initialise_hosts()
 
 
 def _help() -> str:
