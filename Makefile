@@ -49,4 +49,4 @@ lock: $(STAMP)  ## write requirements/ anew from pyproject.toml
 	  --no-annotate --python-version 3.11 --group dev pyproject.toml -o requirements/lock.txt
 
 clean:  ## remove what runs left behind
-	rm -rf runs .ruff_cache
+	rm -rf runs .ruff_cache .jax_cache

@@ -162,7 +162,7 @@ def test_flops_agree_with_an_unrolled_compile(change):
         (dict(attention="sparse", depth=3), "depth=3 is not a multiple of the 2 kinds"),
         (dict(attention="factorised", num_registers=1), "reaches neither registers nor text"),
         (dict(rope_pairs=(1, 1, 1)), r"rope_pairs=\(1, 1, 1\) must be three numbers"),
-        (dict(remat="some"), "remat='some' is not one of none, full, dots"),
+        (dict(remat="some"), "remat='some' is not one of none, dots"),
         (dict(dtype="float16"), "dtype='float16' is not one of float32, bfloat16"),
     ],
 )
