@@ -9,8 +9,7 @@ import pathlib
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Workers, and the next run of the tests, load what one has compiled.
-ROOT = pathlib.Path(__file__).parents[1]
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
@@ -18,6 +17,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("dit_jax", "beartype.beartype")
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
