@@ -16,7 +16,7 @@ from test_architecture import ROOT
 CHILD = pathlib.Path(__file__).with_name("mesh_child.py")
 ONE, ALL = {}, {"fsdp": 2, "model": 2, "seq": 2}
 WANTED = {
-    "joint": {"one": ONE, "fsdp_model": {"fsdp": 4, "model": 2}, "seq": {"data": 2, "seq": 4}},
+    "joint": {"one": ONE, "fsdp_model": {"fsdp": 4, "model": 2}},
     "factorised": {"one": ONE, "all": ALL},
     "packed": {"one": ONE, "all": ALL},
     "mmdit": {"one": ONE, "all": ALL},

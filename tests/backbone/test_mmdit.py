@@ -254,7 +254,7 @@ def test_flops_agree_with_an_unrolled_compile(change):
         (dict(rope_pairs=(1, 1, 2)), r"rope_pairs=\(1, 1, 2\) must be three numbers"),
         (dict(qk_norm="all"), "qk_norm='all' is not one of head, width, none"),
         (dict(mlp_ratio=0.0), "mlp_ratio=0.0 leaves the perceptrons no hidden width"),
-        (dict(remat="some"), "remat='some' is not one of none, full, dots"),
+        (dict(remat="some"), "remat='some' is not one of none, dots"),
     ],
     ids=str,
 )

@@ -235,7 +235,7 @@ def test_bfloat16_is_close_to_float32():
         (dict(known_input="all"), "known_input='all' is not one of none, first_frame, mask"),
         (dict(micro=("speed",)), r"micro=\('speed',\) is not one of fps, motion, noise_augmentation"),
         (dict(micro=("fps", "fps")), r"micro=\('fps', 'fps'\) names one condition twice"),
-        (dict(remat="some"), "remat='some' is not one of none, full, dots"),
+        (dict(remat="some"), "remat='some' is not one of none, dots"),
         (dict(dtype="float16"), "dtype='float16' is not one of float32, bfloat16"),
     ],
 )

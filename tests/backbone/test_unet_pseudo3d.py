@@ -267,7 +267,7 @@ def test_flops_agree_with_a_compile(frames, changes):
     ("change", "message"),
     [
         (dict(num_heads=3), "num_heads=3 does not cut width=8"),
-        (dict(remat="some"), "remat='some' is not one of none, full, dots"),
+        (dict(remat="some"), "remat='some' is not one of none, dots"),
         (dict(dtype="float16"), "dtype='float16' is not one of float32, bfloat16"),
         (dict(depth=0), "depth=0 must be at least 1"),
         (dict(time_features=7), "time_features=7 must be even"),
