@@ -3,8 +3,8 @@
 """The device mesh, and one rule that says where every array lies on it.
 
 Axes: `data` replicates the parameters, `fsdp` shards them, `model` shards them along a second dim, and
-`seq` shards the rows of the latents. A batch is split over `data` and `fsdp`. The models know nothing of
-this: XLA's partitioner places their computation by the arrays they are given.
+`seq` shards the rows of the latents, or the tokens of packed rows. A batch is split over `data` and `fsdp`.
+The models know nothing of this: XLA's partitioner places their computation by the arrays they are given.
 """
 
 import dataclasses
