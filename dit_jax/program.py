@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.arrays import Cond, Key, Latents, Scalar, Time, Video
+from dit_jax.arrays import Cond, Key, Latents, Scalar, Sites, Time, Video
 from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.streaming import CausalAutoencoder
@@ -123,7 +123,7 @@ class Program:
         loss = flow_matching_loss(self.velocity(params), x0, cond, self._null, draws, self._objective)
         return loss, {}
 
-    def _with_coarse(self, x0: Latents, cond: Cond, key: Key) -> Cond:
+    def _with_coarse(self, x0: Sites, cond: Cond, key: Key) -> Cond:
         """`cond`, with the clip that a super-resolution network is to refine."""
         return {**cond, **coarse(x0, key)} if self._refines else cond
 

@@ -103,5 +103,5 @@ def test_parameters_of_another_shape_are_refused(models, tmp_path):
     made.autoencoder.train = False
     made.autoencoder.path = str(models["folder"] / "base" / build.TRAINED)
     made.init = str(models["folder"] / "base")
-    with pytest.raises(ValueError, match="has shape .* and the new network's .*: match them"):
+    with pytest.raises(ValueError, match=r"has shape .* and the new network's .*: match them"):
         run(made, tmp_path)

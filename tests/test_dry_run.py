@@ -60,7 +60,7 @@ def test_packed_rows(config, folder):
 
 
 def test_latents_of_several_sizes_need_a_layout(config, folder):
-    with pytest.raises(ValueError, match="latents of several sizes"):
+    with pytest.raises(ValueError, match="latents of 3 sizes"):
         dry_run(config, folder)
 
 

@@ -73,7 +73,7 @@ def test_buckets_run_step_by_step(latents, tmp_path):
 
 
 def test_one_size_is_asked_for_where_there_are_several(latents):
-    with pytest.raises(ValueError, match="has latents of 3 sizes.*use 'packed' or 'buckets'"):
+    with pytest.raises(ValueError, match=r"has latents of 3 sizes.*use 'packed' or 'buckets'"):
         build.latent_shape(config(latents, "fixed"))
 
 

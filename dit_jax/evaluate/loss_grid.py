@@ -56,7 +56,9 @@ def make_loss_grid(
       seed: of the noise.
     """
 
-    def clip_errors(params: PyTree, clip: tuple[Array, Mapping[str, Array], Array]) -> Float[Array, "2 times"]:
+    def clip_errors(
+        params: PyTree, clip: tuple[Array, Mapping[str, Array], Array]
+    ) -> Float[Array, "2 times"]:
         x0, cond, index = clip
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), (num_times, *x0.shape))
         x_t, times = noised(jnp.broadcast_to(x0, noise.shape), noise)
