@@ -32,7 +32,7 @@ def main() -> None:
 
 def compare() -> None:
     sweep = Comparison(CONFIG.value, WORKDIR.value)
-    document, console = sweep.run(), Console(width=max(Console().width, 110))
+    document, console = sweep.run(), Console(width=max(Console().width, 140))
     console.print(comparison_table(document))
     for name in ("comparison.json", "records.jsonl", "plots/architectures.png"):
         console.print(sweep.folder / name, highlight=False, soft_wrap=True)
