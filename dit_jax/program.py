@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from dit_jax import build
@@ -24,7 +24,7 @@ from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.streaming import CausalAutoencoder
 from dit_jax.cascade import coarse
 from dit_jax.diffusion.guidance import guided
-from dit_jax.diffusion.objective import draw, flow_matching_loss, used_times
+from dit_jax.diffusion.objective import Draws, draw, flow_matching_loss, num_counted, used_times
 from dit_jax.diffusion.path import Network, add_noise, as_velocity
 from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
@@ -32,14 +32,16 @@ from dit_jax.evaluate.loss_grid import make_loss_grid
 from dit_jax.mesh import make_mesh
 from dit_jax.pixels import as_pixels
 from dit_jax.scales import scales
+from dit_jax.train.accumulate import accumulated
 from dit_jax.train.optimizer import make_optimizer
 from dit_jax.train.state import abstract_module, count_parameters, make_begin, make_init, merge_module
-from dit_jax.train.step import Metrics, make_train_steps
+from dit_jax.train.step import make_train_steps
 
 # What a program depends on. Learning rate and warm-up reach it as traced values.
 SECTIONS = ("backbone", "text", "objective", "optimizer", "evaluate", "mesh")
 STORED = ("data", "frozen_text", "loader")  # and that of stored text tokens on those of the empty prompt
 TRACED = ("lr", "warmup_steps")
+Drawn = tuple[Sites, Cond, Draws, Float[Array, " B"]]
 COARSE = 1  # folded into the key of a step
 
 
@@ -83,7 +85,8 @@ class Program:
         scale = scales(config)
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
         self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)
-        self.steps = make_train_steps(self._loss, optimizer, self.abstract, scales=scale)
+        grads = accumulated(self._drawn, self._loss, optimizer.accumulation_steps)
+        self.steps = make_train_steps(grads, optimizer, self.abstract, scales=scale)
         self._refines = bool(getattr(build.backbone_config(config), "low_resolution_channels", 0))
         errors = make_loss_grid(
             lambda params, *inputs: self.velocity(params)(*inputs, None),
@@ -114,14 +117,21 @@ class Program:
 
         return jax.jit(draw_latents)
 
-    def _loss(self, params: PyTree, batch: dict[str, jax.Array], key: Key) -> tuple[Scalar, Metrics]:
+    def _drawn(self, batch: dict[str, jax.Array], key: Key) -> Drawn:
+        """What the loss of a batch reads besides the parameters."""
         cond = dict(batch)
         x0 = next((cond.pop(name) for name in ("latents", "tokens") if name in cond), None)
         x0 = self._encode(cond.pop("video")) if x0 is None else x0
         cond = self._with_coarse(x0, cond, jax.random.fold_in(key, COARSE))
         draws = draw(key, x0, cond, self._objective)
-        loss = flow_matching_loss(self.velocity(params), x0, cond, self._null, draws, self._objective)
-        return loss, {}
+        # Each clip carries the count of the whole batch, which a part of it can not know.
+        total = num_counted(x0, cond, draws.known)
+        return x0, cond, draws, jnp.broadcast_to(total, len(x0))
+
+    def _loss(self, params: PyTree, drawn: Drawn) -> Scalar:
+        x0, cond, draws, total = drawn
+        velocity = self.velocity(params)
+        return flow_matching_loss(velocity, x0, cond, self._null, draws, self._objective, total[0])
 
     def _with_coarse(self, x0: Sites, cond: Cond, key: Key) -> Cond:
         """`cond`, with the clip that a super-resolution network is to refine."""

@@ -62,8 +62,14 @@ class Trainee:
         self.stages = [(stop, stage, self._steps(stage)) for stop, stage in zip(stops, stages)]
 
     def _steps(self, stage: StageConfig) -> Callable:
-        loss, optimizer = self._loss(stage), build.section(self._config, "autoencoder_optimizer")
-        return make_train_steps(loss, optimizer, self.abstract, self._optimizers(stage.adversarial))
+        grads = jax.value_and_grad(self._loss(stage), has_aux=True)
+        optimizer = build.section(self._config, "autoencoder_optimizer")
+        if optimizer.accumulation_steps > 1:
+            raise ValueError(
+                f"autoencoder_optimizer.accumulation_steps={optimizer.accumulation_steps}: an autoencoder trains on "
+                "whole batches; set 1, and loader.batch_size lower"
+            )
+        return make_train_steps(grads, optimizer, self.abstract, self._optimizers(stage.adversarial))
 
     def _optimizers(self, adversarial: bool) -> dict[str, optax.GradientTransformation]:
         """By branch. The discriminator's is there in every stage, so that the state is one tree in all."""

@@ -98,7 +98,7 @@ def build(case, axes):
 
 def train(case, axes):
     mesh, graph, init, abstract = build(case, axes)
-    steps = make_train_steps(loss_of(graph), OPTIMIZER, abstract)
+    steps = make_train_steps(jax.value_and_grad(loss_of(graph), has_aux=True), OPTIMIZER, abstract)
     batches = place_batch(of_this_host(batches_of(case)), mesh, 1)
     state, metrics = steps(init(jax.random.key(0)), batches, Horizon(1e-2, 1, STEPS, 0))
     assert placed(state, abstract)

@@ -152,6 +152,7 @@ def flow_matching_loss(
     null: Cond,
     draws: Draws,
     config: ObjectiveConfig = DEFAULT,
+    total: Scalar | None = None,
 ) -> Scalar:
     """Mean weighted squared error of the velocity over the unknown latents of a batch.
 
@@ -162,14 +163,29 @@ def flow_matching_loss(
       null: what of it stands for no text.
       draws: from `draw`.
       config: the path and the weights.
+      total: values that the mean is over, from `num_counted`, where the batch is part of a larger one.
     """
     x_t, known = add_noise(x0, draws.eps, draws.t, cond, config.path), draws.known
     x_t = x_t if known is None else jnp.where(known, x0, x_t)
     cond = without_text(cond, null, draws.drop)
     error = jnp.square(velocity(x_t, draws.t, cond, known) - velocity_target(x0, draws.eps))
     error = LOSSES[config.loss](PATHS[config.path], expand(draws.t, x0, cond), config) * error
-    if known is None and not is_packed(cond):
-        return error.mean()
-    counted = valid(x0, cond) if known is None else valid(x0, cond) & ~known
-    counted = jnp.broadcast_to(counted, error.shape)
-    return (error * counted).sum() / jnp.maximum(counted.sum(), 1)
+    total = num_counted(x0, cond, known) if total is None else total
+    if not _all_count(cond, known):
+        error = error * _counted(x0, cond, known)
+    return error.sum() / total
+
+
+def num_counted(x0: Sites, cond: Cond, known: KnownSites | None) -> Scalar:
+    """How many values of a batch's latents count in its loss, at least 1."""
+    if _all_count(cond, known):
+        return jnp.float32(x0.size)
+    return jnp.maximum(jnp.broadcast_to(_counted(x0, cond, known), x0.shape).sum(dtype=jnp.float32), 1)
+
+
+def _all_count(cond: Cond, known: KnownSites | None) -> bool:
+    return known is None and not is_packed(cond)
+
+
+def _counted(x0: Sites, cond: Cond, known: KnownSites | None) -> KnownSites:
+    return valid(x0, cond) if known is None else valid(x0, cond) & ~known

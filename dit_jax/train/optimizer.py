@@ -51,6 +51,7 @@ class OptimizerConfig:
         time scale in steps, 1 / (lr weight_decay), is every model's (Wang and Aitchison 2024, arXiv
         2405.13698; Wortsman et al. 2023, arXiv 2309.14322, section 3.2.2).
       clip_norm: largest norm of the gradient of all parameters.
+      accumulation_steps: parts that a batch's gradient is computed in, one after the other, to save memory.
       ema_gamma: exponent of the moving average (see `ema_decay`).
       base_width: width of the model that `lr` was tuned on (see `transfer`); 0: `lr` holds as it is.
       base_depth: depth of that model; 0: `lr` holds at every depth.
@@ -65,6 +66,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float = 1.0
+    accumulation_steps: int = 1
     ema_gamma: float = 9.0
     base_width: int = 0
     base_depth: int = 0
@@ -79,6 +81,8 @@ class OptimizerConfig:
                 f"lr={self.lr} and clip_norm={self.clip_norm} must be positive, "
                 f"warmup_steps={self.warmup_steps} not negative"
             )
+        if self.accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps={self.accumulation_steps} must be at least 1 (1: at once)")
         if self.base_width < 0 or self.base_depth < 0:
             raise ValueError(
                 f"base_width={self.base_width} and base_depth={self.base_depth} must not be negative (0: none)"

@@ -23,11 +23,12 @@ from dit_jax.train.state import TrainState
 
 Metrics = dict[str, Scalar]
 StepMetrics = dict[str, Float[Array, " steps"]]
-LossFn = Callable[[PyTree, PyTree, Key], tuple[Scalar, Metrics]]  # (params, batch, key)
+# (params, batch, key) -> ((loss, metrics), gradient)
+GradFn = Callable[[PyTree, PyTree, Key], tuple[tuple[Scalar, Metrics], PyTree]]
 
 
 def make_train_steps(
-    loss_fn: LossFn,
+    grad_fn: GradFn,
     config: OptimizerConfig,
     abstract: TrainState,
     branches: Mapping[str, optax.GradientTransformationExtraArgs] | None = None,
@@ -37,11 +38,11 @@ def make_train_steps(
 
     `batches` holds one batch per step along its leading axis: a chunk of steps runs as one program, so
     that tiny models are not bound by dispatch. Metrics come back per step, with `loss`, `lr`,
-    `grad_norm` and what `loss_fn` reports. Randomness is derived from (seed, step) alone. A step whose
+    `grad_norm` and what `grad_fn` reports. Randomness is derived from (seed, step) alone. A step whose
     loss or gradient is not finite changes nothing but the counters.
 
     Args:
-      loss_fn: `(params, batch, key) -> (loss, metrics)`.
+      grad_fn: `(params, batch, key) -> ((loss, metrics), gradient)`.
       config: the schedule and the average, and the optimizer where there are no branches.
       abstract: shapes and shardings of the state.
       branches: optimizers of the parameters' top-level branches, each at the schedule's learning rate; the
@@ -52,7 +53,7 @@ def make_train_steps(
 
     def step(state: TrainState, inputs: tuple[PyTree, Key, Scalar, Scalar]) -> tuple[TrainState, Metrics]:
         batch, key, lr, decay = inputs
-        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch, key)
+        (loss, metrics), grads = grad_fn(state.params, batch, key)
         grad_norm = optax.global_norm(grads)
         proposed = advance(state, grads, lr, decay)
         ok = jnp.isfinite(loss) & jnp.isfinite(grad_norm)

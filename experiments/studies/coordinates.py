@@ -58,7 +58,7 @@ def changes(config: ConfigDict, num_steps: int, num_seeds: int) -> dict[str, flo
 
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     init, abstract = make_init(make, make_optimizer(optimizer, factors), mesh, factors)
-    steps = make_train_steps(loss, optimizer, abstract, scales=factors)
+    steps = make_train_steps(jax.value_and_grad(loss, has_aux=True), optimizer, abstract, scales=factors)
     outputs = jax.jit(lambda params: layer_outputs(predict, params))
     squares = []
     for seed in range(num_seeds):

@@ -43,7 +43,11 @@ def setting(config, branches=None):
 
     optimizer = by_branch(branches) if branches else make_optimizer(config, SCALES)
     init, abstract = make_init(make, optimizer, MESH)
-    return init(jax.random.key(0)), abstract, make_train_steps(loss, config, abstract, branches, SCALES)
+    return (
+        init(jax.random.key(0)),
+        abstract,
+        make_train_steps(jax.value_and_grad(loss, has_aux=True), config, abstract, branches, SCALES),
+    )
 
 
 def points(first, last):

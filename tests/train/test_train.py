@@ -36,7 +36,7 @@ def loss(params, batch, key):
     return jnp.square(error).mean(), {"largest": jnp.abs(error).max()}
 
 
-STEPS = make_train_steps(loss, CONFIG, ABSTRACT)
+STEPS = make_train_steps(jax.value_and_grad(loss, has_aux=True), CONFIG, ABSTRACT)
 
 
 class Points:
