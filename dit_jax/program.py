@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
@@ -94,6 +94,7 @@ class Program:
             evaluation.num_times,
             self._null,
             evaluation.seed,
+            NamedSharding(self.mesh, PartitionSpec()),
         )
         self.loss_grid = lambda params, x0, cond: errors(
             params, x0, self._with_coarse(x0, cond, jax.random.key(evaluation.seed))

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -112,8 +111,8 @@ def evaluate(
     """
     errors = []
     for batch in validation:
-        cond = {name: jnp.asarray(value) for name, value in batch.items() if name != "latents"}
-        errors.append(np.asarray(compiled.loss_grid(params, jnp.asarray(batch["latents"]), cond)))
+        cond = {name: value for name, value in batch.items() if name != "latents"}
+        errors.append(np.asarray(compiled.loss_grid(params, batch["latents"], cond)))
     return summarise_loss_grid(np.concatenate(errors, 1))
 
 

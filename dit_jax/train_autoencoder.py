@@ -20,6 +20,7 @@ from dit_jax.autoencoder.stages import StageConfig
 from dit_jax.data.clip import ClipSource
 from dit_jax.data.loader import Loader
 from dit_jax.evaluate.fidelity import psnr
+from dit_jax.hosts import is_first, wait, whole
 from dit_jax.pixels import as_pixels
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.loop import LoopConfig, Progress, train
@@ -50,10 +51,12 @@ def train_autoencoder(
     folder = pathlib.Path(folder)
     trained = trainee(config)
     state = _train(config, folder, trained, progress)
-    model = merge_module(trained.graphs["autoencoder"], state.ema["autoencoder"])
+    model = merge_module(trained.graphs["autoencoder"], whole(state.ema["autoencoder"]))
     stats = measure_latents(_encoded(model, build.clip_source(config, "train")))
     scores = _score(model, build.clip_source(config, "validation"))
-    save_autoencoder(build.autoencoder_path(config, folder), model, stats, np.float16)
+    if is_first():
+        save_autoencoder(build.autoencoder_path(config, folder), model, stats, np.float16)
+    wait("autoencoder written")
     return {**scores, "steps": config.autoencoder.steps}
 
 

@@ -38,7 +38,12 @@ def define_config(default: str) -> flags.FlagHolder:
     return config_flags.DEFINE_config_file("config", None, f"config file; by default configs/{default}")
 
 
-def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int] | None = None) -> None:
+def run(
+    main: Callable[[], int | None],
+    exit_codes: Mapping[type[Exception], int] | None = None,
+    *,
+    several_processes: bool = False,
+) -> None:
     """Parses flags, calls `main`, and leaves the process with its exit code.
 
     A user's mistake is one line on stderr and exit code 2 (the traceback comes first with `--debug`);
@@ -47,6 +52,7 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
     Args:
       main: what the entry does; its result is the exit code, None is 0.
       exit_codes: further exceptions that are one line on stderr, each with its exit code.
+      several_processes: whether several, on one or many hosts, can be one call of this entry.
     """
     codes = dict(exit_codes or {})
 
@@ -54,7 +60,7 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
         try:
             if len(argv) > 1:
                 raise ValueError(f"{argv[1]!r} is not a flag: write --name=value")
-            _join_hosts()
+            _join_hosts(several_processes)
             return main()
         except KeyboardInterrupt:
             print("stopped; the same command goes on from here", file=sys.stderr)
@@ -69,12 +75,21 @@ def run(main: Callable[[], int | None], exit_codes: Mapping[type[Exception], int
     app.run(guarded, flags_parser=_parse)
 
 
-def _join_hosts() -> None:
-    """Where the environment speaks of several processes; without, JAX is not even imported."""
+def _join_hosts(several: bool) -> None:
+    """Where the environment speaks of several processes; without, JAX is not even imported. All but the first are
+    silent, errors apart."""
     if any(name.startswith(("JAX_COORDINATOR", "JAX_NUM_PROC", "SLURM_STEP_NUM_T")) for name in os.environ):
+        if not several and os.environ.get("SLURM_STEP_NUM_TASKS") != "1":
+            raise ValueError(
+                "several processes, of which the environment speaks (JAX_NUM_PROCESSES, srun), are for "
+                "experiments.train: start this entry once"
+            )
+        from dit_jax.hosts import is_first
         from dit_jax.mesh import initialise_hosts
 
         initialise_hosts()
+        if not is_first():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
 
 
 def _help() -> str:

@@ -5,6 +5,7 @@
 python -m experiments.train --config=configs/known_world.py --workdir=runs/known_world
 """
 
+import contextlib
 import json
 import pathlib
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from dit_jax import build
 from dit_jax.dry_run import dry_run
+from dit_jax.hosts import is_first
 from dit_jax.record import append_record
 from dit_jax.run import run as train
 from dit_jax.sweep.display import watched
@@ -40,7 +42,7 @@ def main() -> int:
     build.check(config, build.latent_shape(config, folder))
     if config.data.source != "latents":
         build.warn_of_cut_captions(config, folder)
-    with FolderLock(folder):
+    with FolderLock(folder) if is_first() else contextlib.nullcontext():
         if config.autoencoder.train and not build.autoencoder_path(config, folder).exists():
             steps = config.autoencoder.steps
             scores = watched("autoencoder", steps, lambda told: train_autoencoder(config, folder, told))
@@ -49,11 +51,12 @@ def main() -> int:
         if ONLY_AUTOENCODER.value:
             return 0
         row = watched("training", config.train.total_steps, lambda told: train(config, folder, told))
-        append_record(folder / "records.jsonl", row)
+        if is_first():
+            append_record(folder / "records.jsonl", row)
     console.print(f"{row['status']}: loss {row['loss']} ± {row['loss_se']} after {row['flops']:.3g} FLOPs")
     console.print(f"written: {folder / 'records.jsonl'}, {folder / 'checkpoints'}")
     return 0 if row["status"] == "finished" else 1
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, several_processes=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 from jaxtyping import Array, Float, PyTree
 
 from dit_jax.arrays import Cond, Sites
@@ -43,7 +44,12 @@ class LossGridConfig:
 
 
 def make_loss_grid(
-    velocity: VelocityOf, noised: Noised, num_times: int, null: Cond, seed: int
+    velocity: VelocityOf,
+    noised: Noised,
+    num_times: int,
+    null: Cond,
+    seed: int,
+    sharding: Sharding | None = None,
 ) -> Callable[[PyTree, Sites, Cond], Errors]:
     """A jitted `(params, x0, cond) -> errors`: the squared error of the velocity, averaged over a clip, with
     its text and with the null text, for each clip and time.
@@ -54,6 +60,7 @@ def make_loss_grid(
       num_times: to see each clip at.
       null: what of `cond` stands for no text.
       seed: of the noise.
+      sharding: of the errors; left to the compiler by default.
     """
 
     def clip_errors(
@@ -75,7 +82,7 @@ def make_loss_grid(
         clips = (x0, cond, jnp.arange(x0.shape[0]))
         return jax.lax.map(lambda clip: clip_errors(params, clip), clips).swapaxes(0, 1)
 
-    return jax.jit(grid)
+    return jax.jit(grid, out_shardings=sharding)
 
 
 def summarise_loss_grid(errors: Float[np.ndarray, "2 clips times"]) -> dict[str, float]:

@@ -5,11 +5,12 @@
 import pathlib
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 
 class MetricWriter:
-    """Scalars by step, for TensorBoard.
+    """Scalars by step, for TensorBoard; of several processes the first writes.
 
     Args:
       directory: of the event file.
@@ -20,7 +21,7 @@ class MetricWriter:
         from tensorboardX import SummaryWriter  # takes seconds to import where PyTorch is installed
 
         self._writer = SummaryWriter(
-            str(directory), purge_step=resumed_step, flush_secs=30, write_to_disk=True
+            str(directory), purge_step=resumed_step, flush_secs=30, write_to_disk=jax.process_index() == 0
         )
 
     def write(self, first_step: int, metrics: Mapping[str, np.ndarray]) -> None:
