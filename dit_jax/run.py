@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from dit_jax import build
@@ -111,8 +112,8 @@ def evaluate(
     """
     errors = []
     for batch in validation:
-        cond = {name: value for name, value in batch.items() if name != "latents"}
-        errors.append(np.asarray(compiled.loss_grid(params, batch["latents"], cond)))
+        cond = jax.device_put(dict(batch), NamedSharding(compiled.mesh, PartitionSpec()))
+        errors.append(np.asarray(compiled.loss_grid(params, cond.pop("latents"), cond)))
     return summarise_loss_grid(np.concatenate(errors, 1))
 
 
