@@ -7,10 +7,12 @@ Axes: `data` replicates the parameters, `fsdp` shards them, `model` shards them 
 The models know nothing of this: XLA's partitioner places their computation by the arrays they are given.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -18,6 +20,8 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from jaxtyping import PyTree
 
 AXES = ("data", "fsdp", "model", "seq")
+BATCH_AXES = ("data", "fsdp")
+CONTEXTS = ("gather", "ulysses", "ring")
 MIN_SHARDED_SIZE = 2**14  # smaller parameters cost more to gather than to hold
 PACKED_SEQUENCES = ("tokens", "positions", "segment_ids")  # of packed rows: `B N ...`
 
@@ -57,17 +61,48 @@ def _hosts_given(given: Mapping[str, str]) -> tuple[str, int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; their product is the number of devices (-1 for `data`: the rest)."""
+    """Devices along each axis; their product is the number of devices (-1 for `data`: the rest).
+
+    Attributes:
+      data: see above, as the next three.
+      fsdp: the same.
+      model: the same.
+      seq: the same.
+      context: how queries meet the keys of other devices along `seq`: a name in `CONTEXTS`, see `layers.attend`.
+    """
 
     data: int = -1
     fsdp: int = 1
     model: int = 1
     seq: int = 1
+    context: str = "gather"
 
     def __post_init__(self):
+        if self.context not in CONTEXTS:
+            raise ValueError(f"mesh.context={self.context!r} is not one of {', '.join(CONTEXTS)}")
         sizes = (self.fsdp, self.model, self.seq)
         if min(sizes) < 1 or (self.data < 1 and self.data != -1):
             raise ValueError(f"mesh {dataclasses.asdict(self)} must be positive (data may be -1: the rest)")
+
+
+_ambient: contextvars.ContextVar[tuple[Mesh | None, str]] = contextvars.ContextVar(
+    "mesh", default=(None, CONTEXTS[0])
+)
+
+
+@contextlib.contextmanager
+def on_mesh(mesh: Mesh, context: str = CONTEXTS[0]) -> Iterator[None]:
+    """Layers that are traced in the body lie on `mesh`, and attend along its `seq` by `context`."""
+    token = _ambient.set((mesh, context))
+    try:
+        yield
+    finally:
+        _ambient.reset(token)
+
+
+def ambient() -> tuple[Mesh | None, str]:
+    """The mesh of `on_mesh` around, None where there is none, and its `context`."""
+    return _ambient.get()
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:

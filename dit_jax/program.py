@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from dit_jax import build
-from dit_jax.arrays import Cond, Key, Latents, Scalar, Sites, Time, Video
+from dit_jax.arrays import Cond, Key, KnownSites, Latents, Scalar, Sites, Time, Times, Video
 from dit_jax.autoencoder.files import load_autoencoder
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.streaming import CausalAutoencoder
@@ -29,7 +29,7 @@ from dit_jax.diffusion.path import Network, add_noise, as_velocity
 from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
 from dit_jax.evaluate.loss_grid import make_loss_grid
-from dit_jax.mesh import make_mesh
+from dit_jax.mesh import make_mesh, on_mesh
 from dit_jax.pixels import as_pixels
 from dit_jax.scales import scales
 from dit_jax.train.accumulate import accumulated
@@ -81,7 +81,8 @@ class Program:
         make, optimizer = build.denoiser(config), build.section(config, "optimizer")
         evaluation = build.section(config, "evaluate")
         self._graph, shapes = abstract_module(make)
-        self.mesh: Mesh = make_mesh(build.section(config, "mesh")) if mesh is None else mesh
+        axes = build.section(config, "mesh")
+        self.mesh, self._context = make_mesh(axes) if mesh is None else mesh, axes.context
         scale = scales(config)
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
         self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)
@@ -104,8 +105,13 @@ class Program:
 
     def velocity(self, params: PyTree) -> Network:
         """The velocity that `params` predict."""
-        how = self._objective
-        return as_velocity(merge_module(self._graph, params), how.output, how.path, how.sigma_data)
+        how, denoise = self._objective, merge_module(self._graph, params)
+
+        def placed(x_t: Sites, t: Times, cond: Cond, known: KnownSites | None) -> Sites:
+            with on_mesh(self.mesh, self._context):
+                return denoise(x_t, t, cond, known)
+
+        return as_velocity(placed, how.output, how.path, how.sigma_data)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a program lives as long as its process
     def sampler(self, config: SamplerConfig) -> Callable[..., Latents]:

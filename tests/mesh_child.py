@@ -9,6 +9,7 @@ parameters were cut that were cut into most.
 
 import dataclasses
 import json
+import math
 import sys
 
 import jax
@@ -23,7 +24,7 @@ from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
-from dit_jax.mesh import MeshConfig, initialise_hosts, make_mesh, place_batch
+from dit_jax.mesh import MeshConfig, initialise_hosts, make_mesh, on_mesh, place_batch
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.optimizer import Horizon, OptimizerConfig, make_optimizer
 from dit_jax.train.state import abstract_module, make_init, merge_module
@@ -67,14 +68,15 @@ def batches_of(case):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
 
-def loss_of(graph):
+def loss_of(graph, mesh, context):
     null = {"text_tokens": np.zeros((1, TEXT, WIDTH), np.float32), "text_mask": np.ones((1, TEXT), bool)}
 
     def loss(params, batch, key):
         velocity, cond = as_velocity(merge_module(graph, params), "residual"), dict(batch)
         x0 = cond.pop("latents") if "latents" in cond else cond.pop("tokens")
         draws = draw(key, x0, cond, OBJECTIVE)
-        return flow_matching_loss(velocity, x0, cond, null, draws, OBJECTIVE), {}
+        with on_mesh(mesh, context):
+            return flow_matching_loss(velocity, x0, cond, null, draws, OBJECTIVE), {}
 
     return loss
 
@@ -85,7 +87,7 @@ def of_this_host(batches):
 
 
 def mesh_of(axes):
-    count = int(np.prod(list(axes.values())))
+    count = math.prod(size for size in axes.values() if isinstance(size, int))
     return make_mesh(MeshConfig(**{"data": 1} | axes), jax.devices()[:count])
 
 
@@ -98,7 +100,11 @@ def build(case, axes):
 
 def train(case, axes):
     mesh, graph, init, abstract = build(case, axes)
-    steps = make_train_steps(jax.value_and_grad(loss_of(graph), has_aux=True), OPTIMIZER, abstract)
+    steps = make_train_steps(
+        jax.value_and_grad(loss_of(graph, mesh, axes.get("context", "gather")), has_aux=True),
+        OPTIMIZER,
+        abstract,
+    )
     batches = place_batch(of_this_host(batches_of(case)), mesh, 1)
     state, metrics = steps(init(jax.random.key(0)), batches, Horizon(1e-2, 1, STEPS, 0))
     assert placed(state, abstract)

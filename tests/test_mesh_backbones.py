@@ -16,9 +16,13 @@ from test_architecture import ROOT
 CHILD = pathlib.Path(__file__).with_name("mesh_child.py")
 ONE, ALL = {}, {"fsdp": 2, "model": 2, "seq": 2}
 WANTED = {
-    "joint": {"one": ONE, "fsdp_model": {"fsdp": 4, "model": 2}},
+    "joint": {
+        "one": ONE,
+        "fsdp_model": {"fsdp": 4, "model": 2},
+        "ring": {"data": 2, "seq": 4, "context": "ring"},
+    },
     "factorised": {"one": ONE, "all": ALL},
-    "packed": {"one": ONE, "all": ALL},
+    "packed": {"one": ONE, "all": ALL, "ulysses": {"fsdp": 4, "seq": 2, "context": "ulysses"}},
     "mmdit": {"one": ONE, "all": ALL},
 }
 

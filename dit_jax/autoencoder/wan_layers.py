@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.autoencoder.streaming import Shape
-from dit_jax.layers.attention import attend
+from dit_jax.layers.attend import attend
 from dit_jax.layers.causal_conv import (
     Cache,
     CausalConv3d,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dit_jax.arrays import TextTokens, Times
 from dit_jax.backbone.layout import Layout
-from dit_jax.layers.attention import Ids
+from dit_jax.layers.attend import Ids
 
 
 @jax.tree_util.register_dataclass

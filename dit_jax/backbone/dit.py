@@ -24,7 +24,8 @@ from dit_jax.backbone.conditioning import Modulation, pooled, time_index, with_k
 from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.backbone.layout import Group, Layout, make_group
 from dit_jax.backbone.patchify import patchify, token_grid, unpatchify
-from dit_jax.layers.attention import Attention, Ids, ids_of_mask
+from dit_jax.layers.attend import Ids, ids_of_mask
+from dit_jax.layers.attention import Attention
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.mlp import MLP

@@ -27,7 +27,7 @@ from dit_jax.backbone.mmdit_config import MMDiTConfig
 from dit_jax.backbone.mmdit_text import Perceptron, TextRefiner, embed_times
 from dit_jax.backbone.patchify import patchify, token_grid, unpatchify
 from dit_jax.backbone.patterns import PatternSizes
-from dit_jax.layers.attention import ids_of_mask
+from dit_jax.layers.attend import ids_of_mask
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.norm import modulate

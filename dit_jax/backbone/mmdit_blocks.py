@@ -14,7 +14,8 @@ from dit_jax.backbone.conditioning import Modulation
 from dit_jax.backbone.dit import gated
 from dit_jax.backbone.layout import Group
 from dit_jax.backbone.mmdit_config import MMDiTConfig
-from dit_jax.layers.attention import QKV, Attention, Projections, attend_turned
+from dit_jax.layers.attend import QKV
+from dit_jax.layers.attention import Attention, Projections, attend_turned
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import modulate

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int
 from dit_jax.arrays import DType, TextTokens, Times, Tokens
 from dit_jax.backbone.conditioning import Modulation, pooled
 from dit_jax.backbone.mmdit_config import MMDiTConfig
-from dit_jax.layers.attention import Attention, Ids
+from dit_jax.layers.attend import Ids
+from dit_jax.layers.attention import Attention
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.norm import LayerNorm

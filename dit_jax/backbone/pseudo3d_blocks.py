@@ -15,7 +15,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from dit_jax.arrays import DType, Known, TextMask, TextTokens, Time
-from dit_jax.layers.attention import Attention, ids_of_mask
+from dit_jax.layers.attend import ids_of_mask
+from dit_jax.layers.attention import Attention
 from dit_jax.layers.conv import Conv2d, Convolved, Features, GroupNorm, TemporalConv
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids

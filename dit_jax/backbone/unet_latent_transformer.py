@@ -8,7 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType, TextMask, TextTokens
-from dit_jax.layers.attention import Attention, ids_of_mask
+from dit_jax.layers.attend import ids_of_mask
+from dit_jax.layers.attention import Attention
 from dit_jax.layers.conv import GroupNorm
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids

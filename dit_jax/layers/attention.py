@@ -2,55 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-head attention with per-head QK-norm."""
 
-import math
-
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
+from dit_jax.layers.attend import QKV, Ids, attend
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import apply_rope
 
 QK_NORMS = ("head", "width", "none")
-
-# Queries, keys and values.
-QKV = tuple[
-    Float[Array, "B heads N head_dim"], Float[Array, "B heads M head_dim"], Float[Array, "B heads M head_dim"]
-]
-# A query sees the keys that have its number. (of queries, of keys)
-Ids = tuple[Int[Array, "#B #N"], Int[Array, "#B M"]]
-
-
-def ids_of_mask(mask: Bool[Array, "B M"]) -> Ids:
-    """Every query sees the keys where `mask`."""
-    return jnp.zeros((1, 1), jnp.int32), jnp.where(mask, 0, -1)
-
-
-def attend(
-    q: Float[Array, "B heads N head_dim"],
-    k: Float[Array, "B heads M head_dim"],
-    v: Float[Array, "B heads M head_dim"],
-    ids: Ids | None = None,
-) -> Float[Array, "B heads N head_dim"]:
-    """Softmax attention (Vaswani et al. 2017, eq. 1); the softmax is in float32.
-
-    Args:
-      q: queries.
-      k: keys.
-      v: values.
-      ids: who sees whom, all see all when None; a query that sees nothing gets the mean of the values.
-    """
-    logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
-    logits = logits / math.sqrt(q.shape[-1])
-    if ids is not None:
-        seen = ids[0][:, None, :, None] == ids[1][:, None, None, :]
-        logits = jnp.where(seen, logits, -1e30)
-    weights = jax.nn.softmax(logits, -1).astype(v.dtype)
-    return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
 
 
 class Projections(nnx.Module):

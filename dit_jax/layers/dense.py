@@ -7,13 +7,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
+from dit_jax.layers.sharded import product
 
 
 class Dense(nnx.Module):
     """`x @ kernel + bias` over the last axis, in `dtype`, with float32 parameters.
-
-    The leading axes are flattened first: XLA's CPU code generator runs the weight gradient of a
-    three-axis product at a third of the speed of a two-axis one.
 
     Args:
       in_features: width of the input.
@@ -42,8 +40,5 @@ class Dense(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        kernel = self.kernel[...].astype(self.dtype)
-        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel
-        if self.bias is not None:
-            y = y + self.bias[...].astype(self.dtype)
-        return y.reshape(*x.shape[:-1], kernel.shape[-1])
+        y = product(x, self.kernel[...], self.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)

@@ -10,6 +10,8 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import PyTree
 
+from dit_jax.layers.sharded import on_tokens
+
 Block = TypeVar("Block", bound=nnx.Module)
 
 BLOCK_INPUT = "block_input"
@@ -48,7 +50,7 @@ def check_offload(memories: Collection[str]) -> None:
 
 def name_input(x: PyTree) -> PyTree:
     """A block's input, named as what `offload` puts on the host."""
-    return jax.tree.map(lambda a: checkpoint_name(a, BLOCK_INPUT), x)
+    return jax.tree.map(lambda a: checkpoint_name(on_tokens(a), BLOCK_INPUT), x)
 
 
 def rematerialised(apply: Callable, remat: str) -> Callable:

@@ -160,7 +160,7 @@ def parse(text: str) -> Module:
             name = found[2] or found[4]
             current = computations[name] = {}
             entry = name if found[1] or found[3] else entry
-        else:
+        elif line.rstrip() == "}":  # other lines go on with the text of a kernel
             current = None
     if not entry:
         raise ValueError("the text has no ENTRY computation: give that of an HLO module")

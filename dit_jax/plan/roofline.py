@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a step takes, from what the program does and what the chip can (Williams et al. 2009, CACM 52(4)).
 
-    on_chip = cycles / clock                              where the compiler estimates cycles, else
+    on_chip = cycles / clock + kernels / peak             where the compiler estimates cycles, else
               sum over instructions of max(FLOPs / peak, bytes / bandwidth of the memory)
     step    = max(on_chip, asynchronous) + synchronous    the last two: bytes between chips / bandwidth of links
 
-An instruction is a fusion as a whole. An all-reduce moves its bytes twice (it scatters, then gathers).
+Kernels are those of attention, whose FLOPs are counted by formula. An instruction is a fusion as a whole. An
+all-reduce moves its bytes twice (it scatters, then gathers).
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 
 from dit_jax.plan.chips import Chip
 from dit_jax.plan.hlo import Module
-from dit_jax.plan.work import hbm_traffic, product_flops
+from dit_jax.plan.work import hbm_traffic, kernel_flops, product_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,28 +27,34 @@ class Work:
       flops: of its matrix products and convolutions, recomputation included.
       hbm_bytes: read and written.
       cycles: by the compiler's estimate; 0 where it makes none.
+      kernel_flops: of the attention's kernels, in which the compiler sees no cycles; part of `flops`.
       instructions: (FLOPs, bytes, times) of each.
     """
 
     flops: int
     hbm_bytes: int
     cycles: int
+    kernel_flops: int
     instructions: tuple[tuple[int, int, int], ...]
 
 
 def work(module: Module) -> Work:
     """What the program does."""
     rows: list[tuple[int, int, int]] = []
-    cycles = 0
+    cycles = in_kernels = 0
     for visit in module.visits():
-        flops = product_flops(visit.instruction, visit.scope)
+        kernel = kernel_flops(visit.instruction, visit.scope)
+        flops = product_flops(visit.instruction, visit.scope) + kernel
+        in_kernels += visit.times * kernel
         if visit.fused:  # its fusion has come just before
             rows[-1] = (rows[-1][0] + flops, *rows[-1][1:])
             continue
         rows.append((flops, hbm_traffic(visit.instruction, visit.scope, module), visit.times))
         cycles += visit.times * (visit.instruction.cycles or 0)
     total = Counter(flops=sum(f * t for f, _, t in rows), bytes=sum(b * t for _, b, t in rows))
-    return Work(total["flops"], total["bytes"], cycles, tuple(row for row in rows if row[0] or row[1]))
+    return Work(
+        total["flops"], total["bytes"], cycles, in_kernels, tuple(row for row in rows if row[0] or row[1])
+    )
 
 
 def step_seconds(
@@ -69,13 +76,15 @@ def step_seconds(
         moved["synchronous"] += factor * (total["bytes"] - total["asynchronous_bytes"])
     roofline = sum(t * max(f / chip.flops, b / chip.hbm_bandwidth) for f, b, t in done.instructions)
     cycles = done.cycles / chip.clock if chip.clock and done.cycles else None
-    on_chip = roofline if cycles is None else cycles
+    kernels = done.kernel_flops / chip.flops
+    on_chip = roofline if cycles is None else cycles + kernels
     return {
         "estimate": max(on_chip, moved["asynchronous"]) + moved["synchronous"],
         "compute": done.flops / chip.flops,
         "hbm": done.hbm_bytes / chip.hbm_bandwidth,
         "roofline": roofline,
         "cycles": cycles,
+        "kernels": kernels,
         "interconnect_asynchronous": moved["asynchronous"],
         "interconnect_synchronous": moved["synchronous"],
     }

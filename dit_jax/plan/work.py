@@ -22,6 +22,13 @@ SILENT = {
     *("after-all", "partition-id", "replica-id", "opt-barrier", "async-update", "unknown"),
 }
 SLICES = {"dynamic-slice", "slice", "gather"}
+# Kernels of attention by their names, and the products of queries by keys, or as large, that each makes.
+KERNEL = re.compile(r"splash_mha_(fwd|dq|dkv)")
+KERNEL_PRODUCTS = {
+    "fwd": 2,
+    "dq": 3,
+    "dkv": 5,
+}  # the last as `layers.attend_tpu` has it: fused with the second
 DIMS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
 WINDOW = re.compile(r"window=\{([^}]*)\}")
 
@@ -70,6 +77,16 @@ def float32_products(module: Module) -> dict[str, list[str]]:
 def _operand_types(visit: Visit) -> set[str]:
     held = [visit.scope[name] for name in visit.instruction.operands if name in visit.scope]
     return {shape.dtype for one in held for shape in one.shapes}
+
+
+def kernel_flops(one: Instruction, scope: Computation) -> int:
+    """Those of the products in a kernel of attention, of which the compiler knows nothing."""
+    found = KERNEL.match(one.name) if one.opcode == "custom-call" else None
+    if not found:
+        return 0
+    held = [scope[name].shapes[0] for name in one.operands if name in scope]
+    q, k = [shape.dims for shape in held if len(shape.dims) >= 3 and shape.dtype != "s8"][:2]
+    return KERNEL_PRODUCTS[found[1]] * 2 * math.prod(q) * k[-2]
 
 
 def product_flops(one: Instruction, scope: Computation) -> int:

@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dit_jax.arrays import TextIds, TextMask, TextTokens
-from dit_jax.layers.attention import Attention, check_heads, ids_of_mask
+from dit_jax.layers.attend import ids_of_mask
+from dit_jax.layers.attention import Attention, check_heads
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import layer_norm

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dit_jax.layers.attention import Attention, attend, check_heads, ids_of_mask
+from dit_jax.layers.attend import attend, ids_of_mask
+from dit_jax.layers.attention import Attention, check_heads
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids
 from dit_jax.layers.mlp import MLP

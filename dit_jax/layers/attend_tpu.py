@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Attention on a TPU: the splash kernel of JAX (Pallas), which holds no logits in memory."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+from jaxtyping import Array
+
+LANES = 128  # what a block is a multiple of
+BLOCK = 1024  # queries and keys of a tile in fast memory; with the kernel's own default of 128 it starves
+NOBODY = (-2, -3)  # numbers of the queries and keys that fill the last tile
+
+
+def splash(
+    q: Array, k: Array, v: Array, ids: tuple[Array, Array] | None, *, interpret: bool = False
+) -> Array:
+    """See `attend.attend`; `interpret` runs the kernel's own steps on any device."""
+    (batch, heads, num_queries, head_dim), num_keys = q.shape, k.shape[2]
+    rows, columns = _rounded(num_queries), _rounded(num_keys)
+    attend = jax.vmap(_kernel(heads, rows, columns, interpret))
+    filled = [_filled(q / math.sqrt(head_dim), rows), _filled(k, columns), _filled(v, columns)]
+    if ids is None and columns == num_keys:
+        return attend(*filled)[:, :, :num_queries]
+    ids = (jnp.zeros((1, 1), jnp.int32),) * 2 if ids is None else ids
+    of_queries, of_keys = (
+        jnp.broadcast_to(one, (batch, size)) for one, size in zip(ids, (num_queries, num_keys), strict=True)
+    )
+    segments = kernels.SegmentIds(_filled(of_queries, rows, NOBODY[0]), _filled(of_keys, columns, NOBODY[1]))
+    y = attend(*filled, segments)[:, :, :num_queries]
+    sees = (of_queries[:, :, None] == of_keys[:, None, :]).any(-1)
+    return jnp.where(sees[:, None, :, None], y, v.mean(2, keepdims=True))
+
+
+def _rounded(size: int) -> int:
+    """Up to whole tiles."""
+    block = BLOCK if size > BLOCK else LANES
+    return -(-size // block) * block
+
+
+def _filled(x: Array, size: int, value: int = 0) -> Array:
+    """`x` with `value` behind its tokens, which its last axis but one holds (of numbers: its last), up to `size`."""
+    dim = min(x.ndim - 1, 2)
+    fill = [(0, size - x.shape[dim] if i == dim else 0) for i in range(x.ndim)]
+    return jnp.pad(x, fill, constant_values=value)
+
+
+@functools.lru_cache(maxsize=64)
+def _kernel(heads: int, rows: int, columns: int, interpret: bool):
+    mask = masks.MultiHeadMask([masks.FullMask((rows, columns)) for _ in range(heads)])
+    block_q, block_kv = min(rows, BLOCK), min(columns, BLOCK)
+    sizes = kernels.BlockSizes(
+        block_q=block_q,
+        block_kv=block_kv,
+        block_q_dkv=block_q,
+        block_kv_dkv=block_kv,
+        block_kv_dkv_compute=block_kv,
+        use_fused_bwd_kernel=True,
+    )
+    with jax.ensure_compile_time_eval():
+        return kernels.make_splash_mha(
+            mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+        )

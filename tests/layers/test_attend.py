@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every kernel of attention gives what the plain one gives, with its gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dit_jax.layers.attend import ids_of_mask, plain
+from dit_jax.layers.attend_gpu import cudnn
+from dit_jax.layers.attend_tpu import splash
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(num_queries, num_keys, head_dim=16, dtype=jnp.float32):
+    shapes = (num_queries, num_keys, num_keys, num_queries)  # the last weighs the output
+    return [jnp.asarray(RNG.normal(size=(2, 2, n, head_dim)), dtype) for n in shapes]
+
+
+def segments(num_queries, num_keys):
+    return tuple(jnp.asarray(np.sort(RNG.integers(0, 3, (2, n)))) for n in (num_queries, num_keys))
+
+
+def both(kernel, q, k, v, weight, ids):
+    """The output, and the gradients of a weighted sum of it."""
+    out, pull = jax.vjp(lambda *qkv: kernel(*qkv, ids), q, k, v)
+    return out, *pull(weight)
+
+
+CASES = {
+    "whole": (256, 256, None),
+    "segments": (256, 256, segments(256, 256)),
+    "filled": (200, 72, None),
+    "filled, text": (200, 72, ids_of_mask(jnp.arange(72) < jnp.asarray([[5], [0]]))),  # one sees nothing
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_splash_is_plain(case):
+    num_queries, num_keys, ids = CASES[case]
+    given = arrays(num_queries, num_keys)
+    found = both(lambda *a: splash(*a, interpret=True), *given, ids)
+    for one, other in zip(found, both(plain, *given, ids), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_gpu_does_in_float32_is_plain(case):
+    num_queries, num_keys, ids = CASES[case]
+    given = arrays(num_queries, num_keys)
+    for one, other in zip(both(cudnn, *given, ids), both(plain, *given, ids), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ids", [None, segments(64, 64)], ids=["whole", "segments"])
+def test_a_gpu_in_bfloat16_calls_cudnn(ids):
+    """The program for a GPU, which needs none to be written: forward and backward."""
+    given = arrays(64, 64, 64, jnp.bfloat16)
+    step = jax.jit(lambda *a: both(cudnn, *a, ids))
+    try:
+        text = step.trace(*given).lower(lowering_platforms=("cuda",)).as_text()
+    except RuntimeError as error:  # JAX asks the GPU which cuDNN there is
+        pytest.skip(str(error).splitlines()[0])
+    assert text.count("__cudnn$fmha") >= 2
