@@ -105,6 +105,12 @@ def ambient() -> tuple[Mesh | None, str]:
     return _ambient.get()
 
 
+def platform() -> str:
+    """Of the devices that layers are traced for: `cpu`, `gpu`, `tpu`."""
+    mesh, _ = ambient()
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
     """The mesh over `devices` (all by default).
 

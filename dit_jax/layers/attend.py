@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax attention, by the kernel that suits the device, on every device of a mesh by its own share."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,7 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 from dit_jax.layers.attend_gpu import cudnn
 from dit_jax.layers.attend_tpu import splash
 from dit_jax.layers.ring import ring
-from dit_jax.mesh import BATCH_AXES, ambient
+from dit_jax.layers.sharded import summable
+from dit_jax.mesh import BATCH_AXES, ambient, platform
 
 # Queries, keys and values.
 QKV = tuple[
@@ -43,7 +45,7 @@ def attend(
       ids: who sees whom, all see all when None; a query that sees nothing gets the mean of the values.
     """
     mesh, context = ambient()
-    kernel = KERNELS.get(_platform(mesh), plain)
+    kernel = KERNELS.get(platform(), plain)
     return (
         kernel(q, k, v, ids)
         if mesh is None or mesh.size == 1
@@ -65,10 +67,6 @@ def plain(q: Array, k: Array, v: Array, ids: Ids | None) -> Array:
 KERNELS: dict[str, Callable] = {"tpu": splash, "gpu": cudnn}
 
 
-def _platform(mesh: Mesh | None) -> str:
-    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
-
-
 def _sharded(
     kernel: Callable, mesh: Mesh, context: str, q: Array, k: Array, v: Array, ids: Ids | None
 ) -> Array:
@@ -78,41 +76,39 @@ def _sharded(
     share of the heads (Jacobs et al. 2023, DeepSpeed Ulysses, arXiv 2309.14509, section 3.1); `ring` passes keys and
     values round. Where the heads or tokens do not divide it is `gather`, or no share at all.
     """
-    batch = _axes(BATCH_AXES, q.shape[0], mesh)
-    heads, tokens = _axes(("model",), q.shape[1], mesh), _axes(("seq",), q.shape[2], mesh)
-    if context == "ulysses" and tokens and _axes(("model", "seq"), q.shape[1], mesh):
-        heads, tokens = ("model", "seq"), None
-    around = context == "ring" and tokens and k.shape[2] == q.shape[2]
-    here, there = PartitionSpec(batch, heads, tokens), PartitionSpec(batch, heads, tokens if around else None)
-    ids_here, ids_there = (_ids_spec(spec, mesh) for spec in (here, there))
-    local = (lambda q, k, v, ids: ring(q, k, v, ids, "seq")) if around else kernel
-    if ids is None:
-        return jax.shard_map(
-            lambda q, k, v: local(q, k, v, None),
-            mesh=mesh,
-            in_specs=(here, there, there),
-            out_specs=here,
-            check_vma=False,
-        )(q, k, v)
-    ids = (
-        jnp.broadcast_to(ids[0], (q.shape[0], q.shape[2])),
-        jnp.broadcast_to(ids[1], (q.shape[0], k.shape[2])),
+    here, there, goes_round = _specs(mesh, context, q.shape, k.shape[2])
+    local = functools.partial(ring, axis="seq") if goes_round else kernel
+    numbers = PartitionSpec()
+    if ids is not None:
+        ids = tuple(
+            jnp.broadcast_to(one, (a.shape[0], a.shape[2])) for one, a in zip(ids, (q, k), strict=True)
+        )
+        numbers = tuple(PartitionSpec(spec[0], spec[2]) for spec in (here, there))
+    specs = (here, there, there, numbers)
+    apply = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=here, check_vma=False)
+    q, k, v = (summable(a, spec) for a, spec in zip((q, k, v), specs))
+    return apply(q, k, v, ids).astype(v.dtype)
+
+
+def _specs(
+    mesh: Mesh, context: str, shape: tuple[int, ...], num_keys: int
+) -> tuple[PartitionSpec, PartitionSpec, bool]:
+    """Where queries and keys lie, and whether the keys go round."""
+    batch, heads, tokens = (
+        _axes(names, size, mesh) for names, size in zip((BATCH_AXES, ("model",), ("seq",)), shape)
     )
-    return jax.shard_map(
-        local,
-        mesh=mesh,
-        in_specs=(here, there, there, (ids_here, ids_there)),
-        out_specs=here,
-        check_vma=False,
-    )(q, k, v, ids)
+    both = _axes(("model", "seq"), shape[1], mesh)
+    if context == "ulysses" and tokens and both:
+        return (PartitionSpec(batch, both, None),) * 2 + (False,)
+    goes_round = context == "ring" and tokens is not None and shape[2] == num_keys
+    return (
+        PartitionSpec(batch, heads, tokens),
+        PartitionSpec(batch, heads, tokens if goes_round else None),
+        goes_round,
+    )
 
 
 def _axes(names: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...] | None:
     """`names`, if `size` divides over these axes of the mesh and there is something to divide."""
     count = math.prod(mesh.shape[name] for name in names)
     return names if count > 1 and size % count == 0 else None
-
-
-def _ids_spec(spec: PartitionSpec, mesh: Mesh) -> PartitionSpec:
-    """Of `B N`, where that of the tokens is `spec`."""
-    return PartitionSpec(spec[0], spec[2])

@@ -12,7 +12,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from jaxtyping import Array
 
 LANES = 128  # what a block is a multiple of
-BLOCK = 1024  # queries and keys of a tile in fast memory; with the kernel's own default of 128 it starves
+BLOCK = 1024  # queries of a tile in fast memory; with the kernel's own default of 128 it starves
+KEY_BLOCK = 2048  # keys; the backward pass writes the gradient of all queries once for each such block
 NOBODY = (-2, -3)  # numbers of the queries and keys that fill the last tile
 
 
@@ -52,13 +53,15 @@ def _filled(x: Array, size: int, value: int = 0) -> Array:
 @functools.lru_cache(maxsize=64)
 def _kernel(heads: int, rows: int, columns: int, interpret: bool):
     mask = masks.MultiHeadMask([masks.FullMask((rows, columns)) for _ in range(heads)])
-    block_q, block_kv = min(rows, BLOCK), min(columns, BLOCK)
+    block_q, block_kv = min(rows, BLOCK), KEY_BLOCK if columns % KEY_BLOCK == 0 else min(columns, BLOCK)
+    compute = min(block_kv, BLOCK)
     sizes = kernels.BlockSizes(
         block_q=block_q,
         block_kv=block_kv,
+        block_kv_compute=compute,
         block_q_dkv=block_q,
         block_kv_dkv=block_kv,
-        block_kv_dkv_compute=block_kv,
+        block_kv_dkv_compute=compute,
         use_fused_bwd_kernel=True,
     )
     with jax.ensure_compile_time_eval():

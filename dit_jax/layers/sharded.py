@@ -11,11 +11,12 @@ al. 2023, PyTorch FSDP, arXiv 2304.11277, section 3).
 import math
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
-from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec
+from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec, platform
 
 GATHERED = "fsdp"
 
@@ -33,15 +34,21 @@ def product(
     if dim is None or batch[0] is None:
         return _local(x, kernel, dtype)
 
-    def gathered(x: Array, shard: Array) -> Array:
-        whole = jax.lax.all_gather(shard.astype(dtype), GATHERED, axis=dim, tiled=True)
-        return _local(x, whole, dtype)
+    manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
+    shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
 
-    # The axis `model` stays the partitioner's.
-    manual = frozenset({*BATCH_AXES, "seq"})
-    shard = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
-    apply = jax.shard_map(gathered, mesh=mesh, in_specs=(batch, shard), out_specs=batch, axis_names=manual)
-    return apply(x, kernel)
+    others = tuple(name for name in (*BATCH_AXES, *batch[1:]) if name not in (GATHERED, None))
+
+    def gathered(x: Array, shard: Array) -> Array:
+        # What devices share is made theirs before it is cast, so that its gradient is summed in float32.
+        own = jax.lax.pcast(shard, others, to="varying")
+        sent = own if platform() == "cpu" else own.astype(dtype)  # see `summable`
+        return _local(x, jax.lax.all_gather(sent, GATHERED, axis=dim, tiled=True), dtype)
+
+    apply = jax.shard_map(
+        gathered, mesh=mesh, in_specs=(batch, shard_spec), out_specs=batch, axis_names=manual
+    )
+    return apply(summable(x, batch), kernel)
 
 
 def _local(x: Array, kernel: Array, dtype: DType) -> Array:
@@ -49,6 +56,14 @@ def _local(x: Array, kernel: Array, dtype: DType) -> Array:
     at a third of the speed of a two-axis one."""
     y = x.reshape(-1, x.shape[-1]).astype(dtype) @ kernel.astype(dtype)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def summable(x: Array, spec: PartitionSpec) -> Array:
+    """`x`, of which devices have parts by `spec`, in numbers whose gradients can be summed over those that share one:
+    XLA's CPU compiler dies of sums of bfloat16."""
+    mesh, _ = ambient()
+    parts = math.prod(x.shape) // math.prod(NamedSharding(mesh, spec).shard_shape(x.shape))
+    return x.astype(jnp.float32) if platform() == "cpu" and parts < mesh.size else x
 
 
 def on_tokens(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:

@@ -69,9 +69,16 @@ def float32_products(module: Module) -> dict[str, list[str]]:
     """Names of the matrix products and convolutions with a float32 operand, `in_loops` and `outside`."""
     found: dict[str, list[str]] = {"in_loops": [], "outside": []}
     for visit in module.visits():
-        if visit.instruction.opcode in PRODUCTS and "f32" in _operand_types(visit):
-            found["in_loops" if visit.in_loop else "outside"].append(visit.instruction.name)
+        one = visit.instruction
+        if one.opcode in PRODUCTS and "f32" in _operand_types(visit) and not _is_sum(one, visit.scope):
+            found["in_loops" if visit.in_loop else "outside"].append(one.name)
     return found
+
+
+def _is_sum(one: Instruction, scope: Computation) -> bool:
+    """Whether a `dot` is a sum of the products of two arrays' entries, with nothing that either repeats."""
+    left, right = (math.prod(scope[name].shapes[0].dims) for name in one.operands[:2])
+    return 2 * left == 2 * right == product_flops(one, scope)
 
 
 def _operand_types(visit: Visit) -> set[str]:

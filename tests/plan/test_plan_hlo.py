@@ -235,7 +235,7 @@ TALK = {
 
 
 def test_the_roofline_takes_the_slower_of_each_instruction():
-    done = Work(flops=500, hbm_bytes=50, cycles=0, instructions=((100, 1, 3), (200, 47, 1)))
+    done = Work(flops=500, hbm_bytes=50, cycles=0, kernel_flops=0, instructions=((100, 1, 3), (200, 47, 1)))
     parts = step_seconds(done, TALK, CHIP)
     assert parts["roofline"] == pytest.approx(3 * 1.0 + 4.7)
     assert parts["interconnect_asynchronous"] == pytest.approx(4.0)
@@ -245,6 +245,6 @@ def test_the_roofline_takes_the_slower_of_each_instruction():
 
 
 def test_the_compiler_s_cycles_come_first_and_hide_what_is_asynchronous():
-    done = Work(flops=500, hbm_bytes=50, cycles=6, instructions=((500, 50, 1),))
+    done = Work(flops=500, hbm_bytes=50, cycles=6, kernel_flops=0, instructions=((500, 50, 1),))
     assert step_seconds(done, TALK, CHIP)["estimate"] == pytest.approx(4.0 + 4.0)  # talking takes longer
     assert step_seconds(done, TALK, CHIPS["cpu"]) is None
