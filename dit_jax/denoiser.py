@@ -9,6 +9,7 @@ from dit_jax.arrays import Cond, KnownSites, Sites, TextMask, TextTokens, Times
 
 TEXT = ("text_ids", "text_tokens", "text_mask")
 PACKED = ("positions", "segment_ids", "text_segment_ids")
+IMAGE_ONLY = "image_only"
 
 
 class Denoiser(nnx.Module):
@@ -16,7 +17,7 @@ class Denoiser(nnx.Module):
 
     `cond` has `text_ids`, or `text_tokens` and `text_mask` of an encoder that is not trained; of packed rows
     (see `data.packing`) `positions`, `segment_ids` and `text_segment_ids`; and whatever else the backbone
-    reads of a clip, such as its frame rate.
+    reads of a clip, such as its frame rate, or whether its frames are unrelated images (`image_only`).
 
     Args:
       text: `text_ids -> (text_tokens, text_mask)`; None where the tokens are stored.
@@ -30,7 +31,7 @@ class Denoiser(nnx.Module):
     def __call__(self, x_t: Sites, t: Times, cond: Cond, known: KnownSites | None = None) -> Sites:
         if "segment_ids" in cond:
             return self._packed(x_t, t, cond, known)
-        return self.backbone(x_t, t, *self._text(cond), known, **_micro(cond))
+        return self.backbone(x_t, t, *self._text(cond), known, **_mode(cond), **_micro(cond))
 
     def _packed(self, tokens: Sites, t: Times, cond: Cond, known: KnownSites | None) -> Sites:
         """All segments' texts in one row, each with the number of its segment."""
@@ -48,7 +49,12 @@ class Denoiser(nnx.Module):
         return self.text(cond["text_ids"])
 
 
+def _mode(cond: Cond) -> Cond:
+    """Which clips are images, as the argument that video U-Nets have."""
+    return {IMAGE_ONLY: cond[IMAGE_ONLY]} if IMAGE_ONLY in cond else {}
+
+
 def _micro(cond: Cond) -> dict[str, Cond]:
     """What else there is, as the argument that backbones which read it have."""
-    micro = {name: value for name, value in cond.items() if name not in TEXT + PACKED}
+    micro = {name: value for name, value in cond.items() if name not in (*TEXT, *PACKED, IMAGE_ONLY)}
     return {"micro": micro} if micro else {}

@@ -3,7 +3,9 @@
 """How a config's parameters scale with its width and depth: its model held against larger ones."""
 
 import copy
+import dataclasses
 
+import jax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -21,10 +23,27 @@ def scales(config: ConfigDict) -> PyTree | None:
         return None
     models = config, wider(config), deeper(config)
     depth = sum(getattr(backbone, name, 0) for name in DEPTHS)
-    return parameter_scales(
+    made = parameter_scales(
         *(abstract_module(build.denoiser(one))[1] for one in models),
         width_ratio=(optimizer.base_width or backbone.width) / backbone.width,
         depth_ratio=(optimizer.base_depth or depth) / depth,
+    )
+    return made if optimizer.trainable == "all" else _temporal_alone(made, config)
+
+
+def _temporal_alone(made: PyTree, config: ConfigDict) -> PyTree:
+    """With no parameter trained but what of the backbone learns from video alone."""
+    is_temporal = build.backbone(config).is_temporal
+    if is_temporal is None:
+        raise ValueError(
+            f"config.optimizer.trainable='temporal' and config.backbone.name={config.backbone.name!r}, which sets "
+            "no parameters apart for time: train 'all', or take a video U-Net"
+        )
+    return jax.tree_util.tree_map_with_path(
+        lambda path, scale: dataclasses.replace(
+            scale, is_trained=path[0].key == "backbone" and is_temporal(path)
+        ),
+        made,
     )
 
 

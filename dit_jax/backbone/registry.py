@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
+from dit_jax.backbone import unet_latent, unet_pseudo3d
 from dit_jax.backbone.dit import DiT
 from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.backbone.dit_flops import dit_flops
@@ -28,17 +29,23 @@ class Backbone(NamedTuple):
       module: `(config, rngs) -> (x_t, t, text, text_mask, known) -> prediction`.
       flops: `(config, latent_shape, num_text_tokens) ->` FLOPs of one clip's forward pass by part.
       rung: `(width, the rest of the config) ->` what a width on a ladder decides of it.
+      is_temporal: whether the parameter at a path learns from video alone; None where none is set apart.
     """
 
     config: type[Any]
     module: type[nnx.Module]
     flops: Callable[..., dict[str, int]]
     rung: Callable[[int, Mapping[str, Any]], dict[str, int]]
+    is_temporal: Callable[[tuple[Any, ...]], bool] | None = None
 
 
 BACKBONES = {
     "dit": Backbone(DiTConfig, DiT, dit_flops, transformer_rung),
     "mmdit": Backbone(MMDiTConfig, MMDiT, mmdit_flops, mmdit_rung),
-    "unet_latent": Backbone(UNetLatentConfig, UNetLatent, unet_latent_flops, unet_rung),
-    "unet_pseudo3d": Backbone(UNetPseudo3DConfig, UNetPseudo3D, unet_pseudo3d_flops, pseudo3d_rung),
+    "unet_latent": Backbone(
+        UNetLatentConfig, UNetLatent, unet_latent_flops, unet_rung, unet_latent.is_temporal
+    ),
+    "unet_pseudo3d": Backbone(
+        UNetPseudo3DConfig, UNetPseudo3D, unet_pseudo3d_flops, pseudo3d_rung, unet_pseudo3d.is_temporal
+    ),
 }

@@ -11,6 +11,7 @@ time is then left out.
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from dit_jax.layers.embed import TIME_SCALE, TimeEmbedding, sinusoids
 from dit_jax.layers.stack import name_input, rematerialised
 
 EDGE = 1e-5  # how near to 0 and 1 the logarithm of sigma follows t
+TEMPORAL = {"time", "time_mlp", "time_norm", "position", "blend"}  # modules that images do not need
 
 Micro = Mapping[str, Float[Array, " B"]]
 
@@ -131,6 +133,12 @@ class UNetLatent(nnx.Module):
         if known_input == "first_frame":
             return jnp.concatenate([x_t, jnp.broadcast_to(given[:, :1], x_t.shape)], -1)
         return jnp.concatenate([x_t, given, known.astype(x_t.dtype)], -1)
+
+
+def is_temporal(path: tuple[Any, ...]) -> bool:
+    """Whether the parameter at a path (of names, or of `jax.tree_util`) works over time, or blends that in: what
+    Blattmann et al. 2023, arXiv 2304.08818, eq. 2, train on video."""
+    return not TEMPORAL.isdisjoint(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
 
 
 def log_sigma(t: Time) -> Time:

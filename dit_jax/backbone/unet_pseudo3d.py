@@ -9,7 +9,8 @@ that begins as zero. It learns in three steps:
 1. captioned images, as clips of one frame: what is temporal is not computed, and gets no gradient. A network
    with `temporal=False` has none of it; `config.init` puts its parameters into a video network;
 2. unlabelled video, whose caption is empty and so the null text, to which images were trained, too, by
-   `ObjectiveConfig.caption_dropout`. The optimizer trains all, or those that `is_temporal`;
+   `ObjectiveConfig.caption_dropout`. The optimizer trains all, or those that `is_temporal`
+   (`optimizer.trainable="temporal"`);
 3. finetuned from that by `config.init`: the frame interpolation network (`known_channels=True`), trained on the
    task of filling frames in, and, with `low_resolution_channels`, spatial super-resolution. Their additional
    inputs begin as zero, so that they start from what they were.
@@ -202,9 +203,5 @@ class UNetPseudo3D(nnx.Module):
 
 def is_temporal(path: tuple[Any, ...]) -> bool:
     """Whether the parameter at a path (of names, or of `jax.tree_util`) works across frames, and so learns from
-    video alone.
-
-    To train these alone: `optax.partition` with labels of
-    `jax.tree_util.tree_map_with_path(lambda path, _: is_temporal(path), params)`.
-    """
+    video alone."""
     return any(str(getattr(key, "key", getattr(key, "name", key))).startswith(TEMPORAL) for key in path)

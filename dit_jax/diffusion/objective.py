@@ -41,7 +41,7 @@ class ObjectiveConfig:
         for; a clip of another size is shifted by the root of the ratio of sizes. 0: all are shifted alike.
       per_frame_time: whether each latent frame has a time of its own in training (Chen et al. 2024, Diffusion
         Forcing, arXiv 2407.01392, algorithm 1).
-      caption_dropout: share of clips trained with the null text, for guidance.
+      caption_dropout: share of clips trained with the null text, for guidance; 1: clips without labels.
       known: tasks and their weights, from `known.TASKS`.
     """
 
@@ -68,10 +68,10 @@ class ObjectiveConfig:
         for name in ("sigma_data", "min_snr_gamma", "shift"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        if self.shift_base_size < 0 or not 0 <= self.caption_dropout < 1:
+        if self.shift_base_size < 0 or not 0 <= self.caption_dropout <= 1:
             raise ValueError(
                 f"shift_base_size={self.shift_base_size} must not be negative and "
-                f"caption_dropout={self.caption_dropout} in [0, 1)"
+                f"caption_dropout={self.caption_dropout} in [0, 1]"
             )
         weights = self.known.values()
         if set(self.known) - set(TASKS) or min(weights, default=0) < 0 or not sum(weights) > 0:

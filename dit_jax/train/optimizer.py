@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from dit_jax.train.transfer import ParameterScale
 
 OPTIMIZERS = ("adamw", "adafactor", "muon", "schedule_free")
+TRAINABLE = ("all", "temporal")
 SCHEDULES = ("cosine", "constant", "wsd")
 MUON_RMS = 0.2  # of an update's entries; Adam's are about as large
 
@@ -55,6 +56,8 @@ class OptimizerConfig:
       ema_gamma: exponent of the moving average (see `ema_decay`).
       base_width: width of the model that `lr` was tuned on (see `transfer`); 0: `lr` holds as it is.
       base_depth: depth of that model; 0: `lr` holds at every depth.
+      trainable: `all` parameters, or those that are `temporal`, over images' that stay as they are (Blattmann et
+        al. 2023, Align your latents, arXiv 2304.08818, eq. 2), for which no moments are kept.
     """
 
     name: str = "adamw"
@@ -70,12 +73,18 @@ class OptimizerConfig:
     ema_gamma: float = 9.0
     base_width: int = 0
     base_depth: int = 0
+    trainable: str = "all"
 
     def __post_init__(self):
         if self.name not in OPTIMIZERS:
             raise ValueError(f"name={self.name!r} is not one of {', '.join(OPTIMIZERS)}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule={self.schedule!r} is not one of {', '.join(SCHEDULES)}")
+        for key, names in (("schedule", SCHEDULES), ("trainable", TRAINABLE)):
+            if getattr(self, key) not in names:
+                raise ValueError(f"{key}={getattr(self, key)!r} is not one of {', '.join(names)}")
+        if self.name == "schedule_free" and self.trainable != "all":
+            raise ValueError(
+                f"name='schedule_free' averages all parameters, and trainable={self.trainable!r}: use 'adamw'"
+            )
         if self.lr <= 0 or self.clip_norm <= 0 or self.warmup_steps < 0:
             raise ValueError(
                 f"lr={self.lr} and clip_norm={self.clip_norm} must be positive, "
@@ -96,7 +105,7 @@ class OptimizerConfig:
     @property
     def needs_scales(self) -> bool:
         """Whether `make_optimizer` must be told what each parameter is."""
-        return bool(self.base_width or self.base_depth or self.name == "muon")
+        return bool(self.base_width or self.base_depth or self.name == "muon" or self.trainable != "all")
 
 
 @jax.tree_util.register_dataclass
@@ -138,9 +147,18 @@ def make_optimizer(
     """
     if config.needs_scales and scales is None:
         raise ValueError(
-            f"name={config.name!r}, base_width={config.base_width}, base_depth={config.base_depth}: how these "
-            "parameters grow with the model is not known; set name='adamw', base_width=0 and base_depth=0 here"
+            f"name={config.name!r}, base_width={config.base_width}, base_depth={config.base_depth}, trainable="
+            f"{config.trainable!r}: what these parameters are is not known; set name='adamw', base_width=0, "
+            "base_depth=0 and trainable='all' here"
         )
+    if config.trainable == "all":
+        return _chain(config, scales)
+    moved = jax.tree.map(lambda scale: scale if scale.is_trained else optax.MaskedNode(), scales)
+    labels = jax.tree.map(lambda scale: "moved" if scale.is_trained else "kept", scales)
+    return optax.partition({"moved": _chain(config, moved), "kept": optax.set_to_zero()}, labels)
+
+
+def _chain(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformationExtraArgs:
     chain = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         DIRECTIONS[config.name](config, scales),

@@ -44,6 +44,7 @@ class ParameterScale:
       num_axes: of its array.
       num_stacked: of these, the leading ones along which blocks are stacked.
       is_last: whether it is of the last layer of a residual branch.
+      is_trained: whether the optimizer moves it.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class ParameterScale:
     num_axes: int = 1
     num_stacked: int = 0
     is_last: bool = False
+    is_trained: bool = True
 
     @property
     def init(self) -> float:

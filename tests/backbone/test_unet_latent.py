@@ -9,8 +9,9 @@ import pytest
 from flax import nnx
 from randomise import randomise
 
-from dit_jax.backbone.unet_latent import UNetLatent, log_sigma, unet_latent_flops
+from dit_jax.backbone.unet_latent import UNetLatent, is_temporal, log_sigma, unet_latent_flops
 from dit_jax.backbone.unet_latent_config import MICRO, UNetLatentConfig
+from dit_jax.denoiser import Denoiser
 
 CONFIG = UNetLatentConfig(
     in_channels=4,
@@ -107,6 +108,24 @@ def test_an_image_is_a_clip_of_one_frame(model, first):
     one = run(model, *given, image_only=jnp.array([True, False]))
     np.testing.assert_allclose(one[0], images[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(one[1], run(model, *given)[1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_denoiser_passes_on_which_clips_are_images(model):
+    x, t, text, mask = inputs()
+    image_only = jnp.array([True, False])
+    cond = {"text_tokens": text, "text_mask": mask, "image_only": image_only, "fps": jnp.full((2,), 7.0)}
+    through = jitted(Denoiser(None, model), x, t, cond)
+    np.testing.assert_allclose(
+        through, run(model, x, t, text, mask, image_only=image_only), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_no_gradient_of_images_reaches_what_is_temporal(model):
+    x, *others = frames_as_clips(*inputs())
+    graph, state = nnx.split(model)
+    found = jax.jit(jax.grad(lambda s: jnp.square(nnx.merge(graph, s)(x, *others)).sum()))(state)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(found)):
+        assert leaf.any() != is_temporal(path), path
 
 
 def test_prediction_depends_on_everything_it_is_given(model):

@@ -112,7 +112,7 @@ def test_tasks_are_drawn_by_weight():
         (dict(sigma_data=0.0), "sigma_data=0.0 must be positive"),
         (dict(shift=-1.0), "shift=-1.0 must be positive"),
         (dict(shift_base_size=-1), "shift_base_size=-1 must not be negative"),
-        (dict(caption_dropout=1.0), "caption_dropout=1.0 in"),
+        (dict(caption_dropout=1.1), "caption_dropout=1.1 in"),
         (dict(known={"none": 2.0, "inpaint": -1.0}), "must give weights, not negative"),
         (dict(known={"first": 1.0}), "to: none, image_to_video"),
     ],
