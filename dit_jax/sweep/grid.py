@@ -22,6 +22,9 @@ class SweepConfig:
       widths: rungs of the ladder; a budget takes those whose runs are neither too short nor too long.
       min_steps: shorter runs are limited by their steps, not by their size.
       max_steps: of any run.
+      batch_exponent: the batch grows with this power of the budget, from `loader.batch_size` at the least one (Bi
+        et al. 2024, DeepSeek LLM, arXiv 2401.02954, eq. 1, fit 0.327); 0: it is the same at all. It is a whole
+        multiple of `loader.batch_size`, so that what suits the mesh still does.
       seeds: runs of every point, with seeds counted from `config.seed`.
       heldout_factor: the held-out budget over the largest.
       heldout_widths: rungs around the predicted best one that are run there; the least loss counts.
@@ -34,6 +37,7 @@ class SweepConfig:
     widths: tuple[int, ...] = (8, 12, 16, 24, 32, 48)
     min_steps: int = 150
     max_steps: int = 5000
+    batch_exponent: float = 0.0
     seeds: int = 1
     heldout_factor: float = 3.0
     heldout_widths: int = 1
@@ -46,6 +50,10 @@ class SweepConfig:
         object.__setattr__(self, "widths", tuple(sorted(set(self.widths))))
         if not self.budgets or self.budgets[0] <= 0 or not self.widths:
             raise ValueError(f"budgets={self.budgets} must be positive and widths={self.widths} not empty")
+        if not 0 <= self.batch_exponent < 1:
+            raise ValueError(
+                f"batch_exponent={self.batch_exponent} must be from 0 to below 1, lest runs get shorter with compute"
+            )
         if self.heldout_factor <= 1:
             raise ValueError(
                 f"heldout_factor={self.heldout_factor} must exceed 1: held out is what lies beyond the fit"
@@ -66,6 +74,7 @@ def trial(
 ) -> ConfigDict | None:
     """The config of one run, None where its steps fall outside the sweep's bounds."""
     run = ladder(config, width)
+    run.loader.batch_size *= round((budget / sweep.budgets[0]) ** sweep.batch_exponent)
     chunk = run.train.chunk_steps
     steps = chunk * round(budget / step_flops(run, latent_shape) / chunk)
     if not sweep.min_steps <= steps <= sweep.max_steps:

@@ -28,7 +28,8 @@ def ladder(config: ConfigDict, width: int) -> ConfigDict:
     text encoder has the width that the backbone reads (a frozen one keeps its own), and the learning rate is
     `config.optimizer.lr` at width 32, falling with the root of the width (where `config.optimizer.base_width` is
     set it is the same at every width, see `train.transfer`). The batch stays the config's: at
-    the sizes of a ladder the smallest that a device runs well is the best at every width.
+    the sizes of a ladder the smallest that a device runs well is the best at every width, and where it should
+    grow, compute decides of it and not the width (`sweep.batch_exponent`).
 
     Args:
       config: of the sweep; left as it is.

@@ -10,7 +10,7 @@ from dit_jax import build
 from dit_jax.sweep.display import Display
 from dit_jax.sweep.engine import Task
 from dit_jax.sweep.flops import step_flops
-from dit_jax.sweep.grid import SweepConfig, isoflop_grid
+from dit_jax.sweep.grid import SweepConfig, isoflop_grid, trial
 from dit_jax.sweep.ladder import ladder
 
 SHAPE = (3, 4, 4, 16)
@@ -59,6 +59,25 @@ def test_every_run_of_a_budget_costs_the_same():
         )
         assert run.train.total_steps >= settings().min_steps
     assert len({run.trial for run in trials}) == len(trials)
+
+
+def test_the_batch_grows_by_the_power_of_the_budget_in_whole_multiples():
+    budgets, own = (1e10, 4e10, 1.6e11), config().loader.batch_size
+    same, grown = (
+        isoflop_grid(config(), settings(budgets=budgets, min_steps=60, batch_exponent=e), SHAPE)
+        for e in (0.0, 0.5)
+    )
+    assert {run.loader.batch_size for run in same} == {own}
+    found = {(run.budget_flops, run.loader.batch_size) for run in grown}
+    assert found == {(1e10, own), (4e10, 2 * own), (1.6e11, 4 * own)}
+    for run in grown:
+        flops = run.train.total_steps * step_flops(run, SHAPE)
+        assert flops == pytest.approx(
+            run.budget_flops, rel=0.5 * run.train.chunk_steps / run.train.total_steps
+        )
+    three = settings(budgets=(1e10, 3e10), batch_exponent=0.5)
+    run = trial(config(), three, SHAPE, 3e10, 24, 0)
+    assert run.loader.batch_size == 2 * own  # the root of 3, rounded
 
 
 def test_seeds_make_trials():
