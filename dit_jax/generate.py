@@ -19,14 +19,17 @@ from ml_collections import ConfigDict
 
 from dit_jax import build
 from dit_jax.arrays import Latents
+from dit_jax.backbone.unet_latent_config import AUGMENTED, MICRO
 from dit_jax.cascade import ENLARGED, UPSAMPLE, Cascade, augmented
 from dit_jax.diffusion.known import task_mask
 from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.files import read_config
+from dit_jax.first_frame import noised_frame
 from dit_jax.pixels import as_bytes
 from dit_jax.program import make_encoder, program
 from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 
+ANIMATE = "image_to_video"  # of which some networks see the image beside the clip, and not in it
 NOISE_AUGMENTATION = 0.1  # time to which a clip is noised before it is refined
 
 Videos = UInt8[np.ndarray, "B T H W C"]
@@ -45,6 +48,7 @@ class Generator:
         self.config = config
         self.params = params
         self._program = program(config, folder)
+        self._animates = getattr(build.backbone_config(config), "known_input", "") == "augmented_frame"
         self._read = build.encode_prompts(config)
         self._latent_shape = build.latent_shape(config, folder)
         model, stats = build.autoencoder(config, folder)
@@ -87,6 +91,10 @@ class Generator:
         if task == UPSAMPLE:
             level = jnp.full((len(prompts),), NOISE_AUGMENTATION)
             cond, latents = cond | augmented(latents, level, jax.random.fold_in(key, 2)), None
+        elif task == ANIMATE and self._animates:
+            level = cond.get(AUGMENTED, jnp.full((len(prompts),), MICRO[AUGMENTED].default))
+            cond, known = cond | noised_frame(latents, level, jax.random.fold_in(key, 2)), None
+            latents = None
         draw = self._program.sampler(sampler or build.section(self.config, "sampler"))
         key = jax.random.fold_in(key, 1)  # of what is drawn on the way
         return as_bytes(self._decode(draw(self.params, noise, cond, known, latents, key)))

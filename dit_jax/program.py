@@ -29,6 +29,7 @@ from dit_jax.diffusion.path import Network, add_noise, as_velocity
 from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
 from dit_jax.evaluate.loss_grid import make_loss_grid
+from dit_jax.first_frame import NULL, drawn_frame
 from dit_jax.mesh import make_mesh, on_mesh
 from dit_jax.pixels import as_pixels
 from dit_jax.scales import scales
@@ -88,7 +89,9 @@ class Program:
         self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)
         grads = accumulated(self._drawn, self._loss, optimizer.accumulation_steps)
         self.steps = make_train_steps(grads, optimizer, self.abstract, scales=scale)
-        self._refines = bool(getattr(build.backbone_config(config), "low_resolution_channels", 0))
+        backbone = build.backbone_config(config)
+        self._refines = bool(getattr(backbone, "low_resolution_channels", 0))
+        self._animates = getattr(backbone, "known_input", "none") == "augmented_frame"
         errors = make_loss_grid(
             lambda params, *inputs: self.velocity(params)(*inputs, None),
             self._noised,
@@ -100,6 +103,10 @@ class Program:
         self.loss_grid = lambda params, x0, cond: errors(
             params, x0, self._with_coarse(x0, cond, jax.random.key(evaluation.seed))
         )
+        if (
+            self._animates
+        ):  # withheld with the text in training and guidance, but not where the text is measured
+            self._null = {**self._null, "first_frame": NULL}
         self.params_total = count_parameters(shapes)
         self.params_active = count_active(shapes["backbone"])
 
@@ -141,7 +148,9 @@ class Program:
         return flow_matching_loss(velocity, x0, cond, self._null, draws, self._objective, total[0])
 
     def _with_coarse(self, x0: Sites, cond: Cond, key: Key) -> Cond:
-        """`cond`, with the clip that a super-resolution network is to refine."""
+        """`cond`, with the clip that a super-resolution network is to refine, or the frame that one is to animate."""
+        if self._animates:
+            return {**cond, **drawn_frame(x0, key)}
         return {**cond, **coarse(x0, key)} if self._refines else cond
 
     def _noised(self, x0: Latents, noise: Latents) -> tuple[Latents, Time]:

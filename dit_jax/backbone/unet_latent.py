@@ -30,7 +30,8 @@ from dit_jax.layers.stack import name_input, rematerialised
 EDGE = 1e-5  # how near to 0 and 1 the logarithm of sigma follows t
 TEMPORAL = {"time", "time_mlp", "time_norm", "position", "blend"}  # modules that images do not need
 
-Micro = Mapping[str, Float[Array, " B"]]
+Micro = Mapping[str, Float[Array, "B ..."]]
+FRAME = "first_frame"  # among them, of the latents' shape with one frame
 
 
 class Level(nnx.Module):
@@ -81,15 +82,19 @@ class UNetLatent(nnx.Module):
           text: tokens of the prompt.
           text_mask: which of them hold text.
           known: what of the latents is given.
-          micro: values of the config's micro-conditions; one left out takes its default in `MICRO`.
+          micro: values of the config's micro-conditions; one left out takes its default in `MICRO`. With
+            `augmented_frame` also `first_frame` [B, 1, h, w, c], noised by `noise_augmentation`; zero if left out.
           image_only: clips whose frames are images that have nothing to do with each other: their frames are
             treated one by one. Clips of one frame always are.
 
         Raises:
           ValueError: `micro` names what the config does not.
         """
+        micro = dict(micro or {})
+        augmented = self.config.known_input == "augmented_frame"
+        frame = micro.pop(FRAME, jnp.zeros_like(x_t[:, :1])) if augmented else None
         context = Context(self._embed(t, micro), text, text_mask, image_only)
-        x = self.stem(self._with_known(x_t, known))
+        x = self.stem(self._with_known(x_t, known) if frame is None else self._with_frame(x_t, frame))
         skips = [x]
         for level in self.down:
             for block in level.blocks:
@@ -123,6 +128,10 @@ class UNetLatent(nnx.Module):
         if self.micro_embedding is not None:
             embedding = embedding + self.micro_embedding(micro or {}, len(t))
         return jax.nn.silu(embedding)
+
+    def _with_frame(self, x_t: Latents, frame: Float[Array, "B 1 h w c"]) -> Float[Array, "B t h w d"]:
+        frame = jnp.broadcast_to(self.config.frame_scale * frame, x_t.shape)
+        return jnp.concatenate([x_t, frame], -1)
 
     def _with_known(self, x_t: Latents, known: Known | None) -> Float[Array, "B t h w d"]:
         known_input = self.config.known_input

@@ -11,7 +11,8 @@ from dit_jax.backbone.unet_latent_blocks import Sizes
 from dit_jax.layers.stack import check_remat
 
 TIME_INPUTS = ("t", "log_sigma")
-KNOWN_INPUTS = ("none", "first_frame", "mask")
+KNOWN_INPUTS = ("none", "first_frame", "mask", "augmented_frame")
+AUGMENTED = "noise_augmentation"
 
 
 class MicroCondition(NamedTuple):
@@ -46,7 +47,10 @@ class UNetLatentConfig:
       time_input: `t`: 1000 t is embedded; or `log_sigma`: ln(sigma) / 4 with sigma = t / (1 - t), c_noise of
         Karras et al. 2022, arXiv 2206.00364, table 1, which published weights need.
       known_input: of what is given of a clip the network sees `none`, the `first_frame` beside every frame, or
-        all of it, with its `mask`, as further channels; zero where nothing is given.
+        all of it, with its `mask`, as further channels; zero where nothing is given. `augmented_frame`: not what is
+        known, but `first_frame` of the micro-conditions, noised, beside every frame.
+      frame_scale: of the latents of `augmented_frame`: published weights take them as they were before they were
+        scaled to unit deviation.
       remat: what the backward pass recomputes of each block: a name in `layers.stack.REMAT`.
       dtype: of the computation; parameters are float32.
     """
@@ -63,6 +67,7 @@ class UNetLatentConfig:
     micro_features: int = 256
     time_input: str = "t"
     known_input: str = "first_frame"
+    frame_scale: float = 1.0
     remat: str = "none"
     dtype: str = "float32"
 
@@ -84,6 +89,10 @@ class UNetLatentConfig:
             for name in given if key == "micro" else (given,):
                 if name not in names:
                     raise ValueError(f"{key}={given!r} is not one of {', '.join(names)}")
+        if self.known_input == "augmented_frame" and AUGMENTED not in self.micro:
+            raise ValueError(
+                f"known_input='augmented_frame' and micro={self.micro}: add {AUGMENTED!r} to micro"
+            )
         if len(set(self.micro)) < len(self.micro):
             raise ValueError(f"micro={self.micro} names one condition twice: name each once")
 
@@ -130,10 +139,9 @@ class UNetLatentConfig:
     @property
     def input_channels(self) -> int:
         """Channels of the first convolution: the noisy latents, and what is given of them."""
-        return (
-            self.in_channels
-            + dict(none=0, first_frame=self.in_channels, mask=self.in_channels + 1)[self.known_input]
-        )
+        latents = self.in_channels
+        given = dict(none=0, first_frame=latents, mask=latents + 1, augmented_frame=latents)
+        return latents + given[self.known_input]
 
     @property
     def embedding(self) -> int:

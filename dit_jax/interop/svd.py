@@ -14,13 +14,18 @@ import numpy as np
 from flax import nnx
 
 from dit_jax.backbone.unet_latent import UNetLatent
-from dit_jax.backbone.unet_latent_config import MICRO, UNetLatentConfig
+from dit_jax.backbone.unet_latent_config import AUGMENTED, MICRO, UNetLatentConfig
 from dit_jax.files import write_whole
 from dit_jax.interop.entries import read_diffusers_config
 from dit_jax.interop.safetensors import check_shapes, open_tensors, save_tensors
 
 CLASS_NAME = "UNetSpatioTemporalConditionModel"
-SVD = UNetLatentConfig(time_input="log_sigma")  # the published sizes
+FRAME_SCALE = (
+    1 / 0.18215
+)  # latents there have unit deviation after that factor; the given frame is without it
+SVD = UNetLatentConfig(
+    time_input="log_sigma", known_input="augmented_frame", frame_scale=FRAME_SCALE
+)  # published
 GROUPS = 32  # of every group norm there
 
 # Patterns in our paths, replaced in this order by what they are to diffusers.
@@ -164,6 +169,8 @@ def _from_diffusers(found: Mapping[str, Any]) -> UNetLatentConfig:
         raise ValueError("transformer_layers_per_block must be 1")
     head_dims = tuple(n // count for n, count in zip(channels, heads, strict=True))
     features = found["addition_time_embed_dim"]
+    micro = tuple(MICRO)[: found["projection_class_embeddings_input_dim"] // features]
+    known_input = _known_input(found["in_channels"], found["out_channels"], micro)
     return UNetLatentConfig(
         in_channels=found["out_channels"],
         width=channels[0],
@@ -173,10 +180,11 @@ def _from_diffusers(found: Mapping[str, Any]) -> UNetLatentConfig:
         head_dim=head_dims[0] if len(set(head_dims)) == 1 else head_dims,
         text_width=_only(found["cross_attention_dim"], "cross_attention_dim"),
         num_groups=GROUPS,
-        micro=tuple(MICRO)[: found["projection_class_embeddings_input_dim"] // features],
+        micro=micro,
         micro_features=features,
         time_input=found.get("time_input", SVD.time_input),
-        known_input=_known_input(found["in_channels"], found["out_channels"]),
+        known_input=found.get("known_input", known_input),
+        frame_scale=found.get("frame_scale", SVD.frame_scale),
     )
 
 
@@ -188,8 +196,9 @@ def _only(value: int | list[int], name: str) -> int:
     return values.pop()
 
 
-def _known_input(in_channels: int, out_channels: int) -> str:
-    inputs = {out_channels: "none", 2 * out_channels: "first_frame", 2 * out_channels + 1: "mask"}
+def _known_input(in_channels: int, out_channels: int, micro: tuple[str, ...]) -> str:
+    frame = SVD.known_input if AUGMENTED in micro else "first_frame"
+    inputs = {out_channels: "none", 2 * out_channels: frame, 2 * out_channels + 1: "mask"}
     if in_channels not in inputs:
         raise ValueError(
             f"in_channels={in_channels} is not one of {tuple(inputs)}, of out_channels={out_channels}"
@@ -205,7 +214,9 @@ def _diffusers_config(config: UNetLatentConfig) -> dict[str, object]:
         )
     attends = [level in config.attention_levels for level in range(len(config.channels))]
     kinds = [f"{'CrossAttn' * here}{{}}BlockSpatioTemporal" for here in attends]
-    ours = {} if config.time_input == SVD.time_input else {"time_input": config.time_input}
+    told = _known_input(config.input_channels, config.in_channels, config.micro)
+    published = dict(time_input=SVD.time_input, known_input=told, frame_scale=SVD.frame_scale)
+    ours = {name: getattr(config, name) for name in published if getattr(config, name) != published[name]}
     return {
         "_class_name": CLASS_NAME,
         "addition_time_embed_dim": config.micro_features,

@@ -66,7 +66,7 @@ def model(folder):
 
 
 def given(shape, tokens=3):
-    """Inputs of ours, the first frame known."""
+    """Inputs of ours, with a first frame."""
     batch = shape[0]
     micro = dict(
         fps=RNG.uniform(2, 30, batch),
@@ -78,16 +78,17 @@ def given(shape, tokens=3):
         t=jnp.asarray(RNG.uniform(0.05, 0.95, batch), jnp.float32),
         text=jnp.asarray(draw(batch, tokens, 24)),
         text_mask=jnp.ones((batch, tokens), bool),
-        known=jnp.zeros((*shape[:-1], 1), bool).at[:, 0].set(True),
-        micro={name: jnp.asarray(value, jnp.float32) for name, value in micro.items()},
+        micro={name: jnp.asarray(value, jnp.float32) for name, value in micro.items()}
+        | {"first_frame": jnp.asarray(draw(batch, 1, *shape[2:]))},
     )
 
 
-def theirs(reference, x_t, t, text, text_mask, known, micro):
-    """What diffusers predicts from the same: channels before rows, noise as its logarithm, one less a second."""
+def theirs(reference, x_t, t, text, text_mask, micro):
+    """What diffusers predicts from the same: channels before rows, noise as its logarithm, one less a second, the
+    first frame's latents unscaled."""
     t = np.asarray(t, np.float64)
     values = (micro["fps"] - 1, micro["motion"], micro["noise_augmentation"])
-    x = np.concatenate([x_t, np.broadcast_to(x_t[:, :1], x_t.shape)], -1)
+    x = np.concatenate([x_t, np.broadcast_to(micro["first_frame"] / 0.18215, x_t.shape)], -1)
     sample = torch.tensor(np.moveaxis(x, -1, 2))
     noise = torch.tensor(np.log(t / (1 - t)) / 4, dtype=torch.float32)
     conditions = torch.tensor(np.stack(values, -1))
@@ -168,7 +169,8 @@ def config_with(folder, tmp_path, **changes):
         (dict(num_attention_heads=4), dict(head_dim=(8, 16))),
         (dict(num_attention_heads=[4, 8]), dict(head_dim=8)),
         (dict(layers_per_block=[2, 2]), dict(depth=2)),
-        (dict(projection_class_embeddings_input_dim=16), dict(micro=("fps",))),
+        (dict(projection_class_embeddings_input_dim=16), dict(micro=("fps",), known_input="first_frame")),
+        (dict(known_input="first_frame", frame_scale=1.0), dict(known_input="first_frame", frame_scale=1.0)),
     ],
 )
 def test_configs_are_read(model, folder, tmp_path, changes, expected):
