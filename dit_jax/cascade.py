@@ -127,7 +127,6 @@ class Drawn:
       sampler: how to draw.
       objective: of the training.
       fps: frame rate that the network is told; None: nothing.
-      frame_factor: when interpolating, every how-manieth frame is known.
       noise_augmentation: time to which clips to refine are noised.
       shared_noise: whether all frames begin as the same noise, for a network that sees each alone, lest they
         flicker (Singer et al. 2022, section 3.2).
@@ -140,7 +139,6 @@ class Drawn:
     sampler: SamplerConfig
     objective: ObjectiveConfig = DEFAULT
     fps: float | None = None
-    frame_factor: int = 2
     noise_augmentation: float = 0.1
     shared_noise: bool = False
     seed: int = 0
@@ -170,9 +168,7 @@ class Drawn:
         )
 
     def _mask(self, task: str, shape: tuple[int, int, int]) -> Bool[Array, "t _h _w 1"]:
-        if task == INTERPOLATE:
-            return (jnp.arange(shape[0]) % self.frame_factor == 0)[:, None, None, None]
-        return task_mask(task, shape)
+        return task_mask(task, shape, self.objective.frame_factor)
 
     @functools.cached_property
     def _draw(self) -> Callable[..., Latents]:

@@ -21,7 +21,7 @@ from dit_jax import build
 from dit_jax.arrays import Latents
 from dit_jax.backbone.unet_latent_config import AUGMENTED, MICRO
 from dit_jax.cascade import ENLARGED, UPSAMPLE, Cascade, augmented
-from dit_jax.diffusion.known import task_mask
+from dit_jax.diffusion.known import FRAME_FACTOR, task_mask
 from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.files import read_config
 from dit_jax.first_frame import noised_frame
@@ -114,6 +114,11 @@ class Generator:
         data = self.config.data
         return data.num_frames, data.height, data.width
 
+    @property
+    def frame_factor(self) -> int:
+        """T frames become `frame_factor (T - 1) + 1` by the task `slow_motion`."""
+        return build.section(self.config, "objective").frame_factor
+
     def check_size(self, size: tuple[int, int, int], role: str) -> None:
         """Raises ValueError unless clips of `size` (frames, height, width) are what is drawn."""
         if self.size != size:
@@ -126,7 +131,7 @@ class Generator:
         return as_bytes(self._decode(self._encode(video)))
 
     def _given(self, task: str, given: Videos | None, count: int) -> tuple[Array | None, Latents | None]:
-        mask = None if task == UPSAMPLE else task_mask(task, self._latent_shape[:3])
+        mask = None if task == UPSAMPLE else task_mask(task, self._latent_shape[:3], self.frame_factor)
         if task == "none":
             return None, None
         if given is None or len(given) != count:
@@ -136,7 +141,7 @@ class Generator:
 
 
 def chain(base: Generator, interpolate: Generator | None, upsample: Generator | None, **how: Any) -> Cascade:
-    """Generators one after the other: a clip, a frame between any two of its frames, twice as many pixels.
+    """Generators one after the other: a clip, frames between any two of its frames, twice as many pixels.
 
     Raises:
       ValueError: a model does not have the size that is to come out, or its autoencoder compresses time, so that
@@ -144,8 +149,9 @@ def chain(base: Generator, interpolate: Generator | None, upsample: Generator | 
     """
     stage = lambda model: model and (lambda p, given, task: model(p, given=given, task=task, **how))  # noqa: E731
     frames, height, width = base.size
+    factor = interpolate.frame_factor if interpolate is not None else FRAME_FACTOR
     if interpolate is not None:
-        frames = 2 * (frames - 1) + 1
+        frames = factor * (frames - 1) + 1
         interpolate.check_size((frames, height, width), "interpolating")
         if interpolate.temporal_compression > 1:
             raise ValueError(
@@ -154,7 +160,7 @@ def chain(base: Generator, interpolate: Generator | None, upsample: Generator | 
             )
     if upsample is not None:
         upsample.check_size((frames, ENLARGED * height, ENLARGED * width), "upsampling")
-    return Cascade(stage(base), stage(interpolate), stage(upsample))
+    return Cascade(stage(base), stage(interpolate), stage(upsample), factor)
 
 
 def load(folder: str | pathlib.Path) -> Generator:

@@ -50,7 +50,7 @@ def main() -> None:
     stages = [folder and load(folder) for folder in (INTERPOLATE.value, REFINE.value)]
     how = dict(seed=SEED.value, sampler=sampler, micro=numbers(MICRO.value))
     videos = chain(model, *stages, **how)(prompts, given, TASK.value)
-    fps = (data.fps or 8.0) * (2 if INTERPOLATE.value else 1)
+    fps = (data.fps or 8.0) * (stages[0].frame_factor if stages[0] else 1)
     write_clips(OUT.value, list(videos), fps, prompts)
     Console().print(f"written: {OUT.value} ({len(videos)} clips)", soft_wrap=True)
 

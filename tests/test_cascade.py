@@ -27,6 +27,7 @@ CONFIG = UNetPseudo3DConfig(
     attention_levels=(),
     time_features=8,
 )
+THIRDS = dataclasses.replace(DEFAULT, frame_factor=3)
 SAMPLER = SamplerConfig(method="euler", num_steps=2)
 NULL = {"text_tokens": jnp.zeros((1, 3, 6)), "text_mask": jnp.ones((1, 3), bool)}
 PROMPTS = ["a red circle", "a blue square"]
@@ -53,7 +54,7 @@ def cascade():
     make = dict(text=text, shape=SHAPE, sampler=SAMPLER)
     return Cascade(
         base=Drawn(velocity_of(network()), fps=4.0, **make),
-        interpolate=Drawn(velocity_of(network(known_channels=True)), fps=12.0, frame_factor=3, **make),
+        interpolate=Drawn(velocity_of(network(known_channels=True)), fps=12.0, objective=THIRDS, **make),
         upsample=Drawn(guided(velocity_of(network(low_resolution_channels=2)), NULL, 2.0), **make),
         frame_factor=3,
     )

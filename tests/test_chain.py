@@ -48,9 +48,11 @@ def models(tmp_path_factory):
     made, root = {}, tmp_path_factory.mktemp("chain")
     for name, settings in {
         "base": config(3, SIDE),
-        "interpolate": config(5, SIDE, known_channels=True),
-        "refine": config(5, 2 * SIDE, low_resolution_channels=4),
+        "interpolate": config(7, SIDE, known_channels=True),
+        "refine": config(7, 2 * SIDE, low_resolution_channels=4),
     }.items():
+        settings.objective.frame_factor = 3
+        settings.objective.known.update(slow_motion=float(name == "interpolate"))
         train_autoencoder(settings, root / name)
         assert run(settings, root / name)["status"] == "finished"
         made[name] = load(root / name)
@@ -61,19 +63,19 @@ def test_clips_become_longer_and_larger(models):
     how = dict(sampler=SamplerConfig(num_steps=2), seed=3)
     prompts = ["a red circle", "a blue square"]
     whole = chain(models["base"], models["interpolate"], models["refine"], **how)(prompts)
-    assert whole.shape == (2, 5, 2 * SIDE, 2 * SIDE, 3)
+    assert whole.shape == (2, 7, 2 * SIDE, 2 * SIDE, 3)
     short = chain(models["base"], None, None, **how)(prompts)
     np.testing.assert_array_equal(short, models["base"](prompts, **how))
     longer = chain(models["base"], models["interpolate"], None, **how)(prompts)
-    assert longer.shape == (2, 5, SIDE, SIDE, 3)
+    assert longer.shape == (2, 7, SIDE, SIDE, 3)
 
 
 def test_models_that_do_not_fit_are_named(models):
     with pytest.raises(
-        ValueError, match=r"the interpolating model draws \(3, 16, 16\).*must be \(5, 16, 16\)"
+        ValueError, match=r"the interpolating model draws \(3, 16, 16\).*must be \(7, 16, 16\)"
     ):
         chain(models["base"], models["base"], None)
-    with pytest.raises(ValueError, match=r"the upsampling model draws \(5, 32, 32\).*must be \(3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"the upsampling model draws \(7, 32, 32\).*must be \(3, 32, 32\)"):
         chain(models["base"], None, models["refine"])
 
 

@@ -5,7 +5,7 @@
 Known latents enter the network clean, see t = 0, are left out of the loss, and come out as given.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from dit_jax.diffusion.sites import coordinates
 
 Mask = Bool[Array, "t h w 1"]
 Axes = Float[Array, "... 3"]  # time, row and column
+
+
+FRAME_FACTOR = 2  # of `slow_motion`: every how-manieth frame is given
 
 
 def _half(frames: Array) -> Array:
@@ -33,24 +36,31 @@ TASKS = {
     "extend_forward": lambda at, size: at[..., 0] < _half(size[..., 0]),
     "extend_backward": lambda at, size: at[..., 0] >= size[..., 0] - _half(size[..., 0]),
     "connect": lambda at, size: (at[..., 0] == 0) | (at[..., 0] == size[..., 0] - 1),
-    "slow_motion": lambda at, size: at[..., 0] % 2 == 0,
+    "slow_motion": lambda at, size: at[..., 0] % FRAME_FACTOR == 0,
     "inpaint": lambda at, size: ~_centre(at, size),
     "outpaint": _centre,
 }
 
 
-def task_mask(task: str, shape: tuple[int, int, int]) -> Mask:
-    """What of latents of `shape` (t, h, w) a task gives.
+def tasks(frame_factor: int = FRAME_FACTOR) -> Mapping[str, Callable[[Axes, Axes], Bool[Array, "..."]]]:
+    """`TASKS`, with every `frame_factor`-th frame given in `slow_motion`."""
+    return {**TASKS, "slow_motion": lambda at, size: at[..., 0] % frame_factor == 0}
+
+
+def task_mask(task: str, shape: tuple[int, int, int], frame_factor: int = FRAME_FACTOR) -> Mask:
+    """What of latents of `shape` (t, h, w) a task gives; of `slow_motion` every `frame_factor`-th frame.
 
     Raises:
       ValueError: no task is called `task`.
     """
     if task not in TASKS:
         raise ValueError(f"task={task!r} is not one of {', '.join(TASKS)}")
-    return TASKS[task](*coordinates(jnp.zeros((1, *shape, 1)), {}))[0]
+    return tasks(frame_factor)[task](*coordinates(jnp.zeros((1, *shape, 1)), {}))[0]
 
 
-def draw_known(key: Key, weights: Mapping[str, float], x: Sites, cond: Cond) -> KnownSites | None:
+def draw_known(
+    key: Key, weights: Mapping[str, float], x: Sites, cond: Cond, frame_factor: int = FRAME_FACTOR
+) -> KnownSites | None:
     """Masks of a batch, each clip's task drawn by `weights`; None when nothing is ever given.
 
     The clips of a packed row have a task in common.
@@ -58,7 +68,9 @@ def draw_known(key: Key, weights: Mapping[str, float], x: Sites, cond: Cond) -> 
     drawn = {task: weight for task, weight in weights.items() if weight > 0}
     if set(drawn) <= {"none"}:
         return None
-    masks = jnp.stack([TASKS[task](*coordinates(x, cond)) for task in drawn])  # tasks B|1 sites 1
+    masks = jnp.stack(
+        [tasks(frame_factor)[task](*coordinates(x, cond)) for task in drawn]
+    )  # tasks B|1 sites 1
     masks = jnp.broadcast_to(masks, (len(drawn), *x.shape[:-1], 1))
     probability = jnp.asarray(list(drawn.values()), jnp.float32)
     task = jax.random.categorical(key, jnp.log(probability), shape=(x.shape[0],))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dit_jax.arrays import Cond, Key, KnownSites, PerClip, Scalar, Sites, Times
-from dit_jax.diffusion.known import TASKS, draw_known
+from dit_jax.diffusion.known import FRAME_FACTOR, TASKS, draw_known
 from dit_jax.diffusion.path import LIMITS, OUTPUTS, Network, add_noise, velocity_target
 from dit_jax.diffusion.schedule import PATHS, Cast
 from dit_jax.diffusion.sites import expand, is_packed, num_clips, valid, without_text
@@ -43,6 +43,7 @@ class ObjectiveConfig:
         Forcing, arXiv 2407.01392, algorithm 1).
       caption_dropout: share of clips trained with the null text, for guidance; 1: clips without labels.
       known: tasks and their weights, from `known.TASKS`.
+      frame_factor: of the task `slow_motion`, in training and sampling: every how-manieth latent frame is given.
     """
 
     path: str = "linear"
@@ -60,6 +61,7 @@ class ObjectiveConfig:
     per_frame_time: bool = False
     caption_dropout: float = 0.1
     known: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"none": 1.0})
+    frame_factor: int = FRAME_FACTOR
 
     def __post_init__(self):
         for name, names in (("path", PATHS), ("output", OUTPUTS), ("loss", LOSSES)):
@@ -73,6 +75,8 @@ class ObjectiveConfig:
                 f"shift_base_size={self.shift_base_size} must not be negative and "
                 f"caption_dropout={self.caption_dropout} in [0, 1]"
             )
+        if self.frame_factor < 2:
+            raise ValueError(f"frame_factor={self.frame_factor} must be at least 2: at 1 no frame is missing")
         weights = self.known.values()
         if set(self.known) - set(TASKS) or min(weights, default=0) < 0 or not sum(weights) > 0:
             raise ValueError(
@@ -141,7 +145,7 @@ def draw(key: Key, x0: Sites, cond: Cond, config: ObjectiveConfig) -> Draws:
         t=used_times(t, x0, cond, config),
         eps=jax.random.normal(keys[1], x0.shape),
         drop=jax.random.bernoulli(keys[2], config.caption_dropout, clips),
-        known=draw_known(keys[3], config.known, x0, cond),
+        known=draw_known(keys[3], config.known, x0, cond, config.frame_factor),
     )
 
 

@@ -100,10 +100,19 @@ def test_tasks_are_drawn_by_weight():
     assert draw_known(KEY, {"none": 1.0}, jnp.zeros((4, 2, 1, 1, 3)), {}) is None
 
 
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_every_so_manieth_frame_is_given_in_training_as_in_sampling(factor):
+    config = ObjectiveConfig(known={"slow_motion": 1.0}, frame_factor=factor)
+    known = draw(KEY, jnp.zeros((2, 11, 2, 2, 3)), {}, config).known
+    np.testing.assert_array_equal(known[0, :, 0, 0, 0], np.arange(11) % factor == 0)
+    np.testing.assert_array_equal(known[1], task_mask("slow_motion", (11, 2, 2), factor))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (dict(path="straight"), "path='straight' is not one of linear, cosine, variance_preserving"),
+        (dict(frame_factor=1), "frame_factor=1 must be at least 2"),
         (dict(output="noise"), "output='noise' is not one of residual, velocity, x0"),
         (dict(loss="l1"), "loss='l1' is not one of velocity, x0, eps, v, edm, min_snr, sigmoid"),
         (dict(time_law="beta"), "time_law='beta' is not one of uniform, logit_normal, mode, edm"),
