@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARITY := $(VENV)/.parity
 
-.PHONY: help install quickstart test parity lint lock clean
+.PHONY: help install quickstart test bench parity lint lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /	/' | expand -t 14
@@ -31,6 +31,9 @@ quickstart: $(STAMP)  ## the main job, small: sweep, law, prediction, samples
 test: $(STAMP)  ## every test, the fast ones first
 	@$(MAKE) -s $(PARITY) || echo "PyTorch and its libraries can't be installed: parity tests will be skipped"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(STAMP)  ## how fast this machine is, beside PyTorch where it is installed: bench.json, bench.png
+	@$(BIN)/python -m experiments.bench --out=bench.json
 
 parity: $(PARITY)  ## what the parity tests compare with: PyTorch, diffusers, transformers
 

@@ -1,47 +1,91 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast this machine is, as JSON.
+"""How fast this machine is, as JSON and a picture: steps, growth, checkpoints, loader.
 
 python -m experiments.bench --out=bench.json
-python -m experiments.bench --out=bench.json --only=loader,decode,waiting
+python -m experiments.bench --out=bench.json --only=train_S,sample_S,loader
+
+Steps are measured in turn with those of PyTorch and diffusers, where they are installed (make parity).
 """
 
 import functools
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 
 import jax
 from absl import flags
 from rich.console import Console
 
+from configs import known_world
 from dit_jax.bench import loader
+from dit_jax.bench.checkpoint import checkpoint_case
+from dit_jax.bench.growth import growth_case
 from dit_jax.bench.measure import run_cases
+from dit_jax.bench.plot import plot_bench
+from dit_jax.bench.sizes import SIZES
+from dit_jax.bench.steps import step_case
 from dit_jax.files import write_whole
 from experiments.cli import run
 
-OUT = flags.DEFINE_string("out", "bench.json", "file for the result")
+OUT = flags.DEFINE_string("out", "bench.json", "file for the result; a plot is written beside it")
 ONLY = flags.DEFINE_list("only", [], "cases to measure; all by default")
 CLIP = flags.DEFINE_string("clip", None, "video for the case decode; by default one is made")
+ROUNDS = flags.DEFINE_integer("rounds", 7, "steps of each, ours and the peers' in turn", lower_bound=1)
+PEERS = flags.DEFINE_bool("peers", True, "measure PyTorch and diffusers beside ours")
 
 
 def main() -> None:
     console = Console(soft_wrap=True)
-    cases = {**loader.CASES, "decode": functools.partial(loader.decode_rate, CLIP.value)}
-    rows = run_cases(cases, ONLY.value, lambda row: console.print(_line(row), highlight=False))
-    machine = {
-        "device_kind": jax.devices()[0].device_kind,
-        "device_count": jax.device_count(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
+    rows = run_cases(cases(), ONLY.value, lambda row: console.print(_line(row), highlight=False))
     out = pathlib.Path(OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n")
-    console.print(f"written: {out}")
+    write_whole(out, json.dumps({"version": 1, "machine": machine(), "cases": rows}, indent=2) + "\n")
+    plot_bench(rows, out.with_suffix(".png"))
+    console.print(f"written: {out}, {out.with_suffix('.png')}")
+
+
+def cases() -> dict:
+    config, threads = known_world.get_config(), _cpus()
+    made = {**loader.CASES, "decode": functools.partial(loader.decode_rate, CLIP.value)}
+    made["checkpoint"] = functools.partial(checkpoint_case, config, ROUNDS.value)
+    for dial in ("tokens", "width", "depth", "batch"):
+        made[f"growth_{dial}"] = functools.partial(growth_case, dial, config, ROUNDS.value)
+    for work in ("train", "sample"):
+        for name in SIZES:
+            made[f"{work}_{name}"] = functools.partial(
+                step_case, work, name, config, threads, ROUNDS.value, PEERS.value
+            )
+    return made
+
+
+def machine() -> dict:
+    """What the figures are of."""
+    device = jax.devices()[0]
+    return {
+        "device_kind": device.device_kind,
+        "device_count": jax.device_count(),
+        "cpus": _cpus(),
+        "processor": platform.processor() or platform.machine(),
+        "versions": {name: importlib.metadata.version(name) for name in ("dit_jax", "jax", "jaxlib")},
+    }
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _line(row: dict) -> str:
-    return f"{row['name']}: {row['value']:.4g} {row['unit']} ({row['min']:.4g} to {row['max']:.4g})"
+    line = f"{row['name']}: {row['value']:.4g} {row['unit']} ({row['min']:.4g} to {row['max']:.4g})"
+    if row.get("ratio"):
+        line += f", {row['ratio']:.2f} x the speed of {row['fastest_peer']}"
+    if "share_of_matmul_peak" in row:
+        line += f", {row['share_of_matmul_peak']:.0%} of a matmul's"
+    if "exponent" in row:
+        line += f", time ~ FLOPs^{row['exponent']:.2f}"
+    return line
 
 
 if __name__ == "__main__":

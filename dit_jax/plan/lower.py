@@ -4,7 +4,9 @@
 
 import copy
 import dataclasses
+import pathlib
 import re
+import tempfile
 import time
 from typing import Any
 
@@ -119,7 +121,20 @@ def compile_step(
             raise
         return _refused(dict(mesh.shape), time.monotonic() - started, str(error))
     seconds, memory = time.monotonic() - started, _memory(compiled.memory_analysis())
-    return Compiled(dict(mesh.shape), seconds, memory, compiled.as_text(), lowered.as_text(dialect="hlo"))
+    text, written = _optimised(lowered, compiled), lowered.as_text(dialect="hlo")
+    return Compiled(dict(mesh.shape), seconds, memory, text, written)
+
+
+def _optimised(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled) -> str:
+    """The text of the optimised program; dumped by a second compile where libtpu can not write it otherwise, as of
+    large programs for v6e."""
+    try:
+        return compiled.as_text()
+    except jax.errors.JaxRuntimeError:
+        with tempfile.TemporaryDirectory() as folder:
+            lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
+            texts = pathlib.Path(folder).glob("*after_optimizations.txt")
+            return max((path.read_text() for path in texts), key=len)
 
 
 def abstract_batch(config: ConfigDict, latent_shape: tuple[int, ...], mesh: Mesh) -> PyTree:

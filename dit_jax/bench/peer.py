@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A peer in a process of its own, that makes one step for every line it is sent.
+
+python -m dit_jax.bench.peer '{"peer": "torch", "compiled": true, "work": "train", "size": "S", "threads": 2}'
+
+prints a line of JSON when it is ready and one with `seconds` after each step; what fails is its `error`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from dit_jax.bench.sizes import SIZES, TEXT_TOKENS, TIME_FEATURES, Size
+
+PEERS = ("torch", "wan", "latte")
+WARM_UP = 2
+
+
+def network(peer: str, size: Size) -> tuple[Callable, tuple]:
+    """A module `(x, t, text) -> prediction` of these shapes, and the shape of a clip as it wants it."""
+    from dit_jax.bench.torch_dit import TorchDiT
+
+    if peer == "torch":
+        return TorchDiT(size), size.latent_shape
+    frames, rows, columns, channels = size.latent_shape
+    head_dim = size.width // size.heads
+    common = dict(num_attention_heads=size.heads, attention_head_dim=head_dim, in_channels=channels)
+    if peer == "wan":
+        import diffusers
+
+        module = diffusers.WanTransformer3DModel(
+            **common,
+            out_channels=channels,
+            text_dim=size.width,
+            freq_dim=TIME_FEATURES,
+            ffn_dim=4 * size.width,
+            num_layers=size.depth,
+            qk_norm="rms_norm_across_heads",
+            cross_attn_norm=True,
+        )
+    else:
+        import diffusers
+
+        module = diffusers.LatteTransformer3DModel(
+            **common,
+            out_channels=channels,
+            num_layers=size.depth // 2,  # of each kind: spatial and temporal
+            cross_attention_dim=size.width,
+            caption_channels=size.width,
+            attention_bias=True,
+            sample_size=rows,
+            patch_size=2,
+            activation_fn="gelu-approximate",
+            num_embeds_ada_norm=1000,
+            norm_type="ada_norm_single",
+            norm_elementwise_affine=False,
+            norm_eps=1e-6,
+            video_length=frames,
+        )
+    return Diffusers(module), (channels, frames, rows, columns)
+
+
+class Diffusers:
+    """The call of a diffusers class, as the others'."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self, x, t, text):
+        return self.module(x, (1000 * t).long(), text, return_dict=False)[0]
+
+
+def step_of(peer: str, compiled: bool, work: str, size: Size, device: str) -> Callable[[], None]:
+    """One training step (flow matching, AdamW, a moving average), or one guided step of Euler's method."""
+    import torch
+
+    torch.manual_seed(0)
+    call, shape = network(peer, size)
+    module = (call.module if isinstance(call, Diffusers) else call).to(device)
+    if compiled:
+        module.compile()
+    batch = size.batch * (2 if work == "sample" else 1)  # with the text, and without
+    x, text = (
+        torch.randn(batch, *shape, device=device),
+        torch.randn(batch, TEXT_TOKENS, size.width, device=device),
+    )
+    t = torch.rand(batch, device=device)
+    make = train_step if work == "train" else sample_step
+    return make(module.train(work == "train"), call, x, t, text)
+
+
+def train_step(module, call, x, t, text) -> Callable[[], None]:
+    import torch
+
+    parameters = list(module.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
+    average = [p.detach().clone() for p in parameters]
+
+    def step() -> None:
+        noise = torch.randn_like(x)
+        time = t.view(-1, *[1] * (x.ndim - 1))
+        loss = (call((1 - time) * x + time * noise, t, text) - (noise - x)).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1e-3)
+        loss.item()
+
+    return step
+
+
+def sample_step(module, call, x, t, text) -> Callable[[], None]:
+    import torch
+
+    def step() -> None:
+        with torch.no_grad():
+            given, null = call(x, t, text).chunk(2)
+            drawn = x[: len(given)] - 0.05 * (null + 2.5 * (given - null))
+            drawn[0].flatten()[0].item()
+
+    return step
+
+
+def matmul_step(device: str, side: int = 1024) -> Callable[[], None]:
+    """A square product, whose speed is the machine's peak."""
+    import torch
+
+    a, b = torch.randn(2, side, side, device=device)
+    return lambda: (a @ b)[0, 0].item()
+
+
+def main(given: str) -> None:
+    told = json.loads(given)
+    try:
+        import torch
+
+        torch.set_num_threads(told["threads"])
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        started = time.perf_counter()
+        if told["peer"] == "matmul":
+            step = matmul_step(device)
+        else:
+            size = SIZES[told["size"]] if isinstance(told["size"], str) else Size(**told["size"])
+            step = step_of(told["peer"], told["compiled"], told["work"], size, device)
+        for _ in range(WARM_UP):
+            step()
+        ready = {"ready": time.perf_counter() - started, "torch": torch.__version__, "device": device}
+    except Exception as error:  # whatever PyTorch, its compiler or diffusers lack here
+        print(
+            json.dumps({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}), flush=True
+        )
+        return
+    print(json.dumps(ready), flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        step()
+        print(json.dumps({"seconds": time.perf_counter() - started}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
