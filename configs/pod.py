@@ -9,8 +9,15 @@ python -m experiments.plan --config=configs/pod.py:xl_4k --config.mesh.fsdp=16 -
 | xl | 1152 x 28, 9 | 0.8 billion |
 | 2.6b | 2048 x 28, 16 | 2.6 billion |
 
-With full remat and plain attention, by its plan (docs/plan.md): `xl_4k` needs 2.6 GiB of a v5e chip of 16, and
-3.7 GiB of a v5p chip of 8; `xl_16k` does not fit v5e:4x4 (16.3 GiB of temporaries).
+With full remat and one video a chip, by their plans (docs/plan.md):
+
+| | chips | peak GiB of a chip | step, ms | MFU |
+|---|---|---|---|---|
+| xl_4k | v5e:4x4, fsdp=16 | 1.7 | 266 | 38 % |
+| xl_4k | v5p:2x2x2, fsdp=8 | 2.7 | 140 | 31 % |
+| xl_16k | v5e:4x4, fsdp=16 | 3.4 | 1698 | 47 % |
+| xl_16k | v5p:2x2x2, fsdp=8 | 4.2 | 742 | 46 % |
+| 2.6b_16k | v5p:2x2x2, fsdp=8 | 10.3 | 1564 | 49 % |
 
 Clips have 16 frames of 32 x 32 (4k tokens) or 64 x 64 (16k) latents; text comes as 256 tokens of a T5-XXL.
 Training one reads stored latents of such clips: see experiments.encode and `config.data.path`.
