@@ -103,9 +103,8 @@ class Program:
         self.loss_grid = lambda params, x0, cond: errors(
             params, x0, self._with_coarse(x0, cond, jax.random.key(evaluation.seed))
         )
-        if (
-            self._animates
-        ):  # withheld with the text in training and guidance, but not where the text is measured
+        # Withheld with the text in training and guidance, but not where the text is measured.
+        if self._animates:
             self._null = {**self._null, "first_frame": NULL}
         self.params_total = count_parameters(shapes)
         self.params_active = count_active(shapes["backbone"])

@@ -20,9 +20,8 @@ from dit_jax.interop.entries import read_diffusers_config
 from dit_jax.interop.safetensors import check_shapes, open_tensors, save_tensors
 
 CLASS_NAME = "UNetSpatioTemporalConditionModel"
-FRAME_SCALE = (
-    1 / 0.18215
-)  # latents there have unit deviation after that factor; the given frame is without it
+# Latents there have unit deviation after a factor of .18215; the given frame is without it.
+FRAME_SCALE = 1 / 0.18215
 SVD = UNetLatentConfig(
     time_input="log_sigma", known_input="augmented_frame", frame_scale=FRAME_SCALE
 )  # published
