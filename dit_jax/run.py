@@ -21,6 +21,7 @@ from dit_jax.evaluate.loss_grid import summarise_loss_grid
 from dit_jax.files import claim
 from dit_jax.interop.own import trained_parameters
 from dit_jax.program import Program, program
+from dit_jax.remat import device_bytes, with_remat
 from dit_jax.sweep.flops import workload
 from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 from dit_jax.train.loop import Diverged, Progress, train
@@ -45,7 +46,7 @@ def run(
     started = time.monotonic()
     folder = pathlib.Path(folder)
     claim(config, folder)
-    compiled = program(config, folder)
+    compiled = program(with_remat(config, build.latent_shape(config, folder), device_bytes()), folder)
     loader, validation, num_clips = _data(config, folder)
     row = describe(config, folder)
     if num_clips is not None:

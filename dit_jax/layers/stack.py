@@ -17,6 +17,7 @@ Block = TypeVar("Block", bound=nnx.Module)
 BLOCK_INPUT = "block_input"
 ATTENTION = "attention"  # as `layers.attention` names its output
 HOST = "pinned_host"
+AUTO = "auto"  # chosen before training, see `dit_jax.remat`; where nothing is trained, `none`
 
 # What the backward pass keeps of a block besides its input, from most to least.
 REMAT = {
@@ -35,8 +36,8 @@ REMAT = {
 
 def check_remat(remat: str) -> None:
     """Raises ValueError when `remat` names no policy."""
-    if remat not in REMAT:
-        raise ValueError(f"remat={remat!r} is not one of {', '.join(REMAT)}")
+    if remat not in (*REMAT, AUTO):
+        raise ValueError(f"remat={remat!r} is not one of {', '.join((*REMAT, AUTO))}")
 
 
 def check_offload(memories: Collection[str]) -> None:
@@ -59,7 +60,7 @@ def rematerialised(apply: Callable, remat: str) -> Callable:
     Raises:
       ValueError: `offload` where the device has no memory on its host.
     """
-    if remat == "none":
+    if remat in ("none", AUTO):
         return apply
     if remat == "offload":
         check_offload({memory.kind for memory in jax.local_devices()[0].addressable_memories()})
