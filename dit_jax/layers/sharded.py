@@ -19,6 +19,7 @@ from dit_jax.arrays import DType
 from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec, platform
 
 GATHERED = "fsdp"
+SEQUENCE_DIM = {3: 1, 5: 2}  # by number of dims: of tokens, and the rows of latents, as a batch lies
 
 
 def product(
@@ -67,18 +68,20 @@ def summable(x: Array, spec: PartitionSpec) -> Array:
 
 
 def on_tokens(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-    """`x`, its clips held to `data` and `fsdp` and its tokens to `seq`, where they divide."""
+    """`x`, its clips held to `data` and `fsdp` and its tokens or rows to `seq`, where they divide."""
     mesh, _ = ambient()
     if mesh is None or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, _tokens(x.shape, mesh)))
+    held = (PartitionSpec.UNCONSTRAINED if names is None else names for names in _tokens(x.shape, mesh))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*held)))
 
 
 def _tokens(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Of `B N ... D`."""
-    batch = math.prod(mesh.shape[name] for name in BATCH_AXES)
-    seq = mesh.shape["seq"]
-    spec = [BATCH_AXES if shape[0] % batch == 0 else None]
-    if len(shape) > 2:
-        spec.append("seq" if seq > 1 and shape[1] % seq == 0 else None)
+    """Of tokens `B N D`, latents `B t h w D`, or what each clip has one of."""
+    batch, seq = math.prod(mesh.shape[name] for name in BATCH_AXES), mesh.shape["seq"]
+    spec: list[tuple[str, ...] | str | None] = [None] * len(shape)
+    spec[0] = BATCH_AXES if shape[0] % batch == 0 else None
+    dim = SEQUENCE_DIM.get(len(shape))
+    if dim is not None and seq > 1 and shape[dim] % seq == 0:
+        spec[dim] = "seq"
     return PartitionSpec(*spec)
