@@ -8,12 +8,14 @@ python -m experiments.bench --out=bench.json --only=train_S,sample_S,loader
 Steps are measured in turn with those of PyTorch and diffusers, where they are installed (make parity).
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+from collections.abc import Iterator
 
 import jax
 from absl import flags
@@ -39,10 +41,16 @@ PEERS = flags.DEFINE_bool("peers", True, "measure PyTorch and diffusers beside o
 
 def main() -> None:
     console = Console(soft_wrap=True)
-    rows = run_cases(cases(), ONLY.value, lambda row: console.print(_line(row), highlight=False))
-    out = pathlib.Path(OUT.value)
+    out, told = pathlib.Path(OUT.value), []
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, json.dumps({"version": 1, "machine": machine(), "cases": rows}, indent=2) + "\n")
+
+    def report(row: dict) -> None:
+        """Written as it comes, so that what was measured outlives an interruption."""
+        told.append(row)
+        console.print(_line(row), highlight=False)
+        write_whole(out, json.dumps({"version": 1, "machine": machine(), "cases": told}, indent=2) + "\n")
+
+    rows = run_cases(cases(), ONLY.value, report)
     plot_bench(rows, out.with_suffix(".png"))
     console.print(f"written: {out}, {out.with_suffix('.png')}")
 
@@ -68,9 +76,22 @@ def machine() -> dict:
         "device_kind": device.device_kind,
         "device_count": jax.device_count(),
         "cpus": _cpus(),
-        "processor": platform.processor() or platform.machine(),
-        "versions": {name: importlib.metadata.version(name) for name in ("dit_jax", "jax", "jaxlib")},
+        "processor": _processor(),
+        "versions": dict(sorted(_versions())),
     }
+
+
+def _processor() -> str:
+    found = pathlib.Path("/proc/cpuinfo")
+    lines = found.read_text().splitlines() if found.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in ("dit_jax", "jax", "jaxlib", "torch", "diffusers"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
 
 
 def _cpus() -> int:
