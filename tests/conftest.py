@@ -13,12 +13,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).pa
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("dit_jax", "beartype.beartype")
 
 ROOT = pathlib.Path(__file__).parents[1]
+MAX_MAPPINGS = 20_000
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,16 @@ def shared() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip("no folder `shared` beside the repository")
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_mappings():
+    """Every compiled program maps memory, of which the kernel grants a process 65,530 pieces: past them XLA dies of a
+    segmentation fault."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MAX_MAPPINGS:
+        jax.clear_caches()
 
 
 def pytest_collection_modifyitems(items):
