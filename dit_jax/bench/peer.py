@@ -27,9 +27,9 @@ def network(peer: str, size: Size) -> tuple[Callable, tuple]:
     frames, rows, columns, channels = size.latent_shape
     head_dim = size.width // size.heads
     common = dict(num_attention_heads=size.heads, attention_head_dim=head_dim, in_channels=channels)
-    if peer == "wan":
-        import diffusers
+    import diffusers
 
+    if peer == "wan":
         module = diffusers.WanTransformer3DModel(
             **common,
             out_channels=channels,
@@ -41,8 +41,6 @@ def network(peer: str, size: Size) -> tuple[Callable, tuple]:
             cross_attn_norm=True,
         )
     else:
-        import diffusers
-
         module = diffusers.LatteTransformer3DModel(
             **common,
             out_channels=channels,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dit_jax.bench.sizes import PATCH, TEXT_TOKENS, TIME_FEATURES, Size
+from dit_jax.bench.sizes import PATCH, TIME_FEATURES, Size
 
 
 class Attention(nn.Module):
@@ -26,17 +26,17 @@ class Attention(nn.Module):
         q, (k, v) = split(self.query(x)), map(split, self.key_value(context).chunk(2, -1))
         q, k = (functional.rms_norm(a, a.shape[-1:], gain, 1e-6) for a, gain in zip((q, k), self.gains))
         if rotation is not None:
-            q, k = turned(q, *rotation), turned(k, *rotation)
+            q, k = _turned(q, *rotation), _turned(k, *rotation)
         y = functional.scaled_dot_product_attention(q, k, v)
         return self.out(y.transpose(1, 2).reshape(batch, tokens, width))
 
 
-def turned(x, cos, sin):
+def _turned(x, cos, sin):
     real, imaginary = x.chunk(2, -1)
     return x * cos + torch.cat([-imaginary, real], -1) * sin
 
 
-def modulated(x, shift, scale):
+def _modulated(x, shift, scale):
     return functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
 
 
@@ -51,10 +51,10 @@ class Block(nn.Module):
 
     def forward(self, x, time, text, rotation):
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.modulation(time)[:, None].chunk(6, -1)
-        y = modulated(x, shift, scale)
+        y = _modulated(x, shift, scale)
         x = x + gate * self.attention(y, y, rotation)
         x = x + self.text(functional.layer_norm(x, x.shape[-1:], eps=1e-6), text)
-        y = functional.gelu(self.up(modulated(x, shift_mlp, scale_mlp)), approximate="tanh")
+        y = functional.gelu(self.up(_modulated(x, shift_mlp, scale_mlp)), approximate="tanh")
         return x + gate_mlp * self.down(y)
 
 
@@ -88,9 +88,5 @@ class TorchDiT(nn.Module):
         y = self.embed(y)
         for block in self.blocks:
             y = block(y, time, text, (self.cos, self.sin))
-        y = self.head(modulated(y, *self.head_modulation(time)[:, None].chunk(2, -1)))
+        y = self.head(_modulated(y, *self.head_modulation(time)[:, None].chunk(2, -1)))
         return y.view(len(x), frames, rows, columns, 2, 2, -1).transpose(3, 4).reshape(x.shape)
-
-
-def text_of(size: Size, batch: int, device: str):
-    return torch.randn(batch, TEXT_TOKENS, size.width, device=device)

@@ -46,14 +46,17 @@ def attend(
     """
     mesh, context = ambient()
     kernel = KERNELS.get(platform(), plain)
-    return (
-        kernel(q, k, v, ids)
-        if mesh is None or mesh.size == 1
-        else _sharded(kernel, mesh, context, q, k, v, ids)
-    )
+    if mesh is None or mesh.size == 1:
+        return kernel(q, k, v, ids)
+    return _sharded(kernel, mesh, context, q, k, v, ids)
 
 
-def plain(q: Array, k: Array, v: Array, ids: Ids | None) -> Array:
+def plain(
+    q: Float[Array, "B heads N head_dim"],
+    k: Float[Array, "B heads M head_dim"],
+    v: Float[Array, "B heads M head_dim"],
+    ids: Ids | None,
+) -> Float[Array, "B heads N head_dim"]:
     """`attend` by two products, the logits in memory."""
     logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
     logits = logits / math.sqrt(q.shape[-1])

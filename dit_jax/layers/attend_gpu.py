@@ -4,14 +4,19 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 DTYPES = (jnp.bfloat16, jnp.float16)
 MAX_HEAD_DIM = 128
 HEAD_DIM_UNIT = 8
 
 
-def cudnn(q: Array, k: Array, v: Array, ids: tuple[Array, Array] | None) -> Array:
+def cudnn(
+    q: Float[Array, "B heads N head_dim"],
+    k: Float[Array, "B heads M head_dim"],
+    v: Float[Array, "B heads M head_dim"],
+    ids: tuple[Int[Array, "#B #N"], Int[Array, "#B M"]] | None,
+) -> Float[Array, "B heads N head_dim"]:
     """See `attend.attend`. In float32, and with heads that cuDNN has no kernel for, XLA computes it.
 
     cuDNN knows no numbers of segments: a mask stands for them, one for all heads.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 LANES = 128  # what a block is a multiple of
 BLOCK = 1024  # queries of a tile in fast memory; with the kernel's own default of 128 it starves
@@ -18,8 +18,13 @@ NOBODY = (-2, -3)  # numbers of the queries and keys that fill the last tile
 
 
 def splash(
-    q: Array, k: Array, v: Array, ids: tuple[Array, Array] | None, *, interpret: bool = False
-) -> Array:
+    q: Float[Array, "B heads N head_dim"],
+    k: Float[Array, "B heads M head_dim"],
+    v: Float[Array, "B heads M head_dim"],
+    ids: tuple[Int[Array, "#B #N"], Int[Array, "#B M"]] | None,
+    *,
+    interpret: bool = False,
+) -> Float[Array, "B heads N head_dim"]:
     """See `attend.attend`; `interpret` runs the kernel's own steps on any device."""
     (batch, heads, num_queries, head_dim), num_keys = q.shape, k.shape[2]
     rows, columns = _rounded(num_queries), _rounded(num_keys)

@@ -10,12 +10,18 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 HIDDEN = -1e30  # a logit of what is not seen
 
 
-def ring(q: Array, k: Array, v: Array, ids: tuple[Array, Array] | None, axis: str) -> Array:
+def ring(
+    q: Float[Array, "B heads N head_dim"],
+    k: Float[Array, "B heads M head_dim"],
+    v: Float[Array, "B heads M head_dim"],
+    ids: tuple[Int[Array, "#B #N"], Int[Array, "#B M"]] | None,
+    axis: str,
+) -> Float[Array, "B heads N head_dim"]:
     """See `attend.attend`; of the tokens that this device has along the mesh's `axis`, within `shard_map`."""
     count = jax.lax.axis_size(axis)
     onward = [(i, (i + 1) % count) for i in range(count)]
