@@ -12,7 +12,6 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from dit_jax.layers.attend_gpu import cudnn
-from dit_jax.layers.attend_tpu import splash
 from dit_jax.layers.ring import ring
 from dit_jax.layers.sharded import summable
 from dit_jax.mesh import BATCH_AXES, ambient, platform
@@ -45,7 +44,7 @@ def attend(
       ids: who sees whom, all see all when None; a query that sees nothing gets the mean of the values.
     """
     mesh, context = ambient()
-    kernel = KERNELS.get(platform(), plain)
+    kernel = _kernel()
     if mesh is None or mesh.size == 1:
         return kernel(q, k, v, ids)
     return _sharded(kernel, mesh, context, q, k, v, ids)
@@ -67,7 +66,13 @@ def plain(
     return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
 
 
-KERNELS: dict[str, Callable] = {"tpu": splash, "gpu": cudnn}
+def _kernel() -> Callable:
+    """That of the device. Pallas takes .6 s to import, which only a TPU is worth."""
+    if platform() == "tpu":
+        from dit_jax.layers.attend_tpu import splash
+
+        return splash
+    return cudnn if platform() == "gpu" else plain
 
 
 def _sharded(
