@@ -9,9 +9,9 @@
 
 `--config=configs/video_autoencoder.py:NAME` takes another compression, NAME being one of `PRESETS`.
 
-On one core the default trains in 11 minutes of CPU time, with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, and
-MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 in the environment: otherwise glibc gives every step's memory
-back to the kernel, which took 40 % on top.
+On one core the default trains in 5 minutes of CPU time, and in 14 on a core three times as slow beside other work,
+with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, and MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 in the
+environment: otherwise glibc gives every step's memory back to the kernel, which took 40 % on top.
 """
 
 from ml_collections import ConfigDict
@@ -75,7 +75,7 @@ def get_config(compression: str = "4x8x8") -> ConfigDict:
     config.data.update(source="folder", path="clips", num_frames=9, height=64, width=64, fps=25.0)
     config.data.folder.stride_seconds = 0.04
     # Crops lie anywhere: cells see every alignment of the picture, and little video is not learnt by heart.
-    config.autoencoder.update(train=True, steps=7000, batch_size=6, stages=({"side": 48},))
+    config.autoencoder.update(train=True, steps=4500, batch_size=6, stages=({"side": 48},))
     config.autoencoder.model.update(PRESETS[compression])
     config.autoencoder_loss.update(latent_kl=0.01, latent_noise=0.05)
     config.autoencoder_optimizer.update(lr=4e-3, warmup_steps=100)

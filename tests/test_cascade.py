@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.backbone.unet_pseudo3d import UNetPseudo3D, UNetPseudo3DConfig
 from dit_jax.cascade import Cascade, Drawn, coarse, enlarge, spread
@@ -16,6 +15,7 @@ from dit_jax.diffusion.guidance import guided
 from dit_jax.diffusion.objective import DEFAULT, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
 from dit_jax.diffusion.sampler import SamplerConfig
+from tests.randomise import randomise
 
 CONFIG = UNetPseudo3DConfig(
     in_channels=2,

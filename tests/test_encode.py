@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
-from spiece import train_spiece
 
 from configs import known_world
 from dit_jax import build, encode, prompts
@@ -26,6 +24,8 @@ from dit_jax.interop.t5 import export_t5
 from dit_jax.run import run
 from dit_jax.text.sentencepiece import SentencePieceTokenizer
 from dit_jax.text.t5 import T5Config, T5Encoder
+from tests.randomise import randomise
+from tests.spiece import train_spiece
 
 SIZES = T5Config(vocab_size=140, width=24, depth=2, num_heads=3, head_dim=8, mlp_width=32)
 KINDS = {"t5": SIZES, "umt5": dataclasses.replace(SIZES, per_layer_bias=True)}

@@ -5,7 +5,6 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data.video_files import noise, write
 
 from configs import known_world
 from dit_jax import build
@@ -15,6 +14,7 @@ from dit_jax.dry_run import dry_run
 from dit_jax.encode import encode
 from dit_jax.ingest import Ingest, IngestConfig
 from dit_jax.pixels import as_pixels
+from tests.data.video_files import noise, write
 
 PICTURES = {"wide": (32, 48), "tall": (48, 32), "square": (45, 43)}
 

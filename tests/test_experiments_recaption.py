@@ -9,9 +9,9 @@ import sys
 import time
 
 import pytest
-from chat_server import ChatServer, Reply, answer
 
 from dit_jax.data.recaptions import read_recaptions
+from tests.chat_server import ChatServer, Reply, answer
 
 ROOT = pathlib.Path(__file__).parents[1]
 KEY = "secret-0123456789"

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from configs import known_world
 from dit_jax.backbone.unet_latent import UNetLatent
@@ -18,6 +17,7 @@ from dit_jax.diffusion.sampler import SamplerConfig
 from dit_jax.first_frame import LOG_MEAN, LOG_STD, drawn_frame
 from dit_jax.generate import load
 from dit_jax.run import run
+from tests.randomise import randomise
 
 SIZES = dict(
     in_channels=16,

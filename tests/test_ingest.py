@@ -3,11 +3,9 @@
 import json
 import os
 
-import faulty_readers
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data.video_files import levels, noise, write, write_sound
 from PIL import Image
 
 from configs import known_world
@@ -16,6 +14,8 @@ from dit_jax.data import extract
 from dit_jax.data.clips_io import ClipsSource
 from dit_jax.data.manifest import file_digest
 from dit_jax.ingest import Ingest, IngestConfig
+from tests import faulty_readers
+from tests.data.video_files import levels, noise, write, write_sound
 
 
 def two_shots(num_frames, height=32, width=48):

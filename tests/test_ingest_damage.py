@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from data.video_files import noise, write
 
 from dit_jax.data.bounded import Bounded
 from dit_jax.data.extract import read_file
@@ -14,6 +13,7 @@ from dit_jax.data.manifest import Segment, file_digest
 from dit_jax.data.video_header import VideoError
 from dit_jax.data.windows import WindowConfig
 from dit_jax.ingest import Ingest, IngestConfig
+from tests.data.video_files import noise, write
 
 
 def flipped(data, rng):

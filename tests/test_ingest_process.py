@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from data.video_files import noise, write
 
 from dit_jax.data.clips_io import ClipsSource
 from dit_jax.ingest import Ingest, IngestConfig
+from tests.data.video_files import noise, write
 
 
 @pytest.fixture(scope="module")

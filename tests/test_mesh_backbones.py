@@ -11,7 +11,8 @@ import sys
 
 import numpy as np
 import pytest
-from test_architecture import ROOT
+
+from tests.test_architecture import ROOT
 
 CHILD = pathlib.Path(__file__).with_name("mesh_child.py")
 ONE, ALL = {}, {"fsdp": 2, "model": 2, "seq": 2}

@@ -9,7 +9,6 @@ import re
 
 import numpy as np
 import pytest
-from chat_server import ChatServer, Reply, answer
 
 from configs import known_world
 from dit_jax import build
@@ -19,6 +18,7 @@ from dit_jax.data.recaptions import read_recaptions, read_shard
 from dit_jax.data.video_io import write_video
 from dit_jax.recaption import recaption, recaption_shard, upsample
 from dit_jax.sweep.lock import FolderLock
+from tests.chat_server import ChatServer, Reply, answer
 
 SIZE = dict(num_frames=3, height=16, width=16)
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.autoencoder.latents import LatentStats, measure_latents
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+from tests.randomise import randomise
 
 SMALL = AutoencoderConfig(
     temporal_compression=4,

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -16,6 +15,7 @@ from dit_jax.autoencoder.files import load_autoencoder, read_autoencoder_config,
 from dit_jax.autoencoder.latents import LatentStats
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
 from dit_jax.autoencoder.wan import WanAutoencoder, WanAutoencoderConfig
+from tests.randomise import randomise
 
 CONFIG = AutoencoderConfig(
     temporal_compression=2,

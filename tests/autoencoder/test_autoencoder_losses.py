@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.autoencoder.losses import AutoencoderLossConfig, autoencoder_loss, latent_kl, latent_noise
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
+from tests.randomise import randomise
 
 CONFIG = AutoencoderConfig(
     latent_channels=8,

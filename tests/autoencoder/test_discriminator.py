@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.autoencoder.adversarial import adaptive_weight, adversarial_loss, discriminator_loss
 from dit_jax.autoencoder.discriminator import Discriminator, DiscriminatorConfig
 from dit_jax.autoencoder.losses import AutoencoderLossConfig, autoencoder_loss, latent_noise, video_error
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
 from dit_jax.train.state import merge_module, split_module
+from tests.randomise import randomise
 
 SIZES = AutoencoderConfig(
     latent_channels=4,

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from configs import known_world, video_autoencoder
 from dit_jax import build
 from dit_jax.autoencoder.model import Autoencoder
+from tests.randomise import randomise
 
 NAMES = (*video_autoencoder.PRESETS, "tiny")
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.autoencoder.model import Autoencoder, AutoencoderConfig
 from dit_jax.autoencoder.tiling import Tiling, step_tiles
 from dit_jax.autoencoder.wan import WanAutoencoder, WanAutoencoderConfig
+from tests.randomise import randomise
 
 PYRAMID = AutoencoderConfig(
     temporal_compression=4,

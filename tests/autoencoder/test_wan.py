@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.autoencoder.wan import WAN_LATENT_STATS, WanAutoencoder, WanAutoencoderConfig
 from dit_jax.autoencoder.wan_layers import Downsample, FrameAttention, Upsample, unit_norm
+from tests.randomise import randomise
 
 SMALL = WanAutoencoderConfig(
     width=4, width_multipliers=(1, 2, 2), latent_channels=3, num_blocks=1, halve_time=(True, True)

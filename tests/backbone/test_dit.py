@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.backbone.dit import DiT
 from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.backbone.dit_flops import dit_flops
 from dit_jax.backbone.patchify import patchify, token_grid, unpatchify
+from tests.randomise import randomise
 
 CONFIG = DiTConfig(in_channels=4, width=16, depth=2, num_heads=2, text_width=12, patch=(1, 2, 2))
 SHAPE = (2, 3, 4, 6, 4)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
-from test_packed import GRIDS, RNG, assert_equal, jitted, make_row, normal
 
 from dit_jax.backbone.mmdit import MMDiT
 from dit_jax.backbone.mmdit_config import MMDiTConfig
 from dit_jax.backbone.mmdit_flops import mmdit_flops
 from dit_jax.backbone.patchify import patchify
+from tests.backbone.test_packed import GRIDS, RNG, assert_equal, jitted, make_row, normal
+from tests.randomise import randomise
 
 CONFIG = MMDiTConfig(
     in_channels=3,

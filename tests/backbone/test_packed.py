@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.backbone.dit import DiT
 from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.backbone.patchify import patchify
 from dit_jax.data.packing import grid_positions
+from tests.randomise import randomise
 
 CONFIG = DiTConfig(in_channels=3, width=16, depth=2, num_heads=2, text_width=12, patch=(1, 2, 2))
 GRIDS = [(2, 2, 3), (1, 4, 2), (3, 1, 2)]  # of tokens

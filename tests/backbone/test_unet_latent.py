@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.backbone.unet_latent import UNetLatent, is_temporal, log_sigma, unet_latent_flops
 from dit_jax.backbone.unet_latent_config import MICRO, UNetLatentConfig
 from dit_jax.denoiser import Denoiser
+from tests.randomise import randomise
 
 CONFIG = UNetLatentConfig(
     in_channels=4,

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.backbone.pseudo3d_blocks import Context, halve
 from dit_jax.backbone.unet_pseudo3d import (
@@ -17,6 +16,7 @@ from dit_jax.backbone.unet_pseudo3d import (
     unet_pseudo3d_flops,
 )
 from dit_jax.train.state import inherit
+from tests.randomise import randomise
 
 CONFIG = UNetPseudo3DConfig(
     in_channels=3,

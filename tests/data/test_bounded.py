@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from worker_tasks import eat, hang, process_id, refuse, segfault, sends, spin, squares
 
 from dit_jax.data.bounded import Bounded, BoundedConfig, BoundedError
+from tests.data.worker_tasks import eat, hang, process_id, refuse, segfault, sends, spin, squares
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_another_thread_may_interrupt(worker):
 PARENT = """
 import os, signal
 from dit_jax.data.bounded import Bounded
-from worker_tasks import process_id
+from tests.data.worker_tasks import process_id
 (number,) = Bounded().stream(process_id)
 print(number, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

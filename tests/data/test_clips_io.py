@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
-from video_files import noise
 
 from dit_jax.data.clip import ClipSource
 from dit_jax.data.clips_io import QUALITY, ClipsSource, encode_clip, fitted, shard_name, write_description
+from tests.data.video_files import noise
 
 SIZES = [(5, 16, 24), (3, 32, 8), (9, 11, 7), (1, 8, 8)]
 

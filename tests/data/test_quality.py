@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from video_files import levels, noise
 
 from dit_jax.data.quality import quality
+from tests.data.video_files import levels, noise
 
 
 def test_motion_is_the_change_of_a_pixel():

@@ -7,11 +7,11 @@ import pickle
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from video_files import frame_numbers, levels, noise, write, write_sound
 
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
 from dit_jax.data.known_world_tfds import KnownWorldTfdsConfig
 from dit_jax.data.sources import FolderConfig, FolderSource, TFDSConfig, TFDSSource
+from tests.data.video_files import frame_numbers, levels, noise, write, write_sound
 
 
 @pytest.fixture

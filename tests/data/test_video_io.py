@@ -7,11 +7,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import frame_numbers, levels, noise, write, write_sound
 
 from dit_jax.data.video_decode import decode
 from dit_jax.data.video_header import VideoError
 from dit_jax.data.video_io import probe, read_video, write_film_strip, write_video
+from tests.data.video_files import frame_numbers, levels, noise, write, write_sound
 
 SIZE = {"height": 32, "width": 48}
 

@@ -11,12 +11,12 @@ import time
 
 import numpy as np
 import pytest
-from chat_server import ChatServer, Reply, answer
 from PIL import Image
 
 from dit_jax.data.captioner import Captioner, CaptionError
 from dit_jax.data.clip import Clip
 from dit_jax.data.vision_endpoint import VisionEndpoint, VisionEndpointConfig
+from tests.chat_server import ChatServer, Reply, answer
 
 KEY = "secret-0123456789"
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from video_files import frame_numbers, levels, noise, write
 
 from dit_jax.data.extract import read_file
 from dit_jax.data.manifest import Segment
@@ -12,6 +11,7 @@ from dit_jax.data.video_decode import Frames
 from dit_jax.data.video_header import VideoError
 from dit_jax.data.video_io import read_video
 from dit_jax.data.windows import ArrayFrames, WindowConfig, place, read_windows, survey
+from tests.data.video_files import frame_numbers, levels, noise, write
 
 
 def shots(*lengths, height=32, width=48):

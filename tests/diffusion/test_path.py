@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import EDGES, INSIDE, published, published_output
 
 from dit_jax.diffusion.path import (
     OUTPUTS,
@@ -20,6 +19,7 @@ from dit_jax.diffusion.path import (
     velocity_target,
 )
 from dit_jax.diffusion.schedule import PATHS
+from tests.diffusion.gaussian import EDGES, INSIDE, published, published_output
 
 RNG = np.random.default_rng(0)
 T = jnp.asarray(INSIDE, jnp.float32)

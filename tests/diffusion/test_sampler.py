@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import MEAN, STD, carried, expected, published, published_output
-from packed_rows import packed
 
 from dit_jax.diffusion.guidance import frame_scales, guided
 from dit_jax.diffusion.known import task_mask
@@ -18,6 +16,8 @@ from dit_jax.diffusion.path import OUTPUTS, as_velocity
 from dit_jax.diffusion.sampler import METHODS, SamplerConfig, sample, sampling_times
 from dit_jax.diffusion.schedule import PATHS
 from dit_jax.diffusion.sites import expand
+from tests.diffusion.gaussian import MEAN, STD, carried, expected, published, published_output
+from tests.diffusion.packed_rows import packed
 
 RNG = np.random.default_rng(0)
 NOISE = jnp.asarray(RNG.normal(size=(2, 3, 2, 2, 4)), jnp.float32)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from packed_rows import packed
 
 from dit_jax.diffusion.known import TASKS, draw_known
 from dit_jax.diffusion.objective import Draws, ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
 from dit_jax.diffusion.sites import coordinates, expand, valid, without_text
+from tests.diffusion.packed_rows import packed
 
 NULL = {"text_ids": jnp.zeros((1, 2), jnp.int32)}
 

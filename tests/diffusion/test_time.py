@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from packed_rows import packed
 
 from dit_jax.diffusion.objective import ObjectiveConfig, draw, used_times
 from dit_jax.diffusion.sampler import SamplerConfig, sampling_times
 from dit_jax.diffusion.schedule import PATHS
 from dit_jax.diffusion.time import MAX_MODE, TimeLaw, clip_shift, draw_time, shift_time, time_bins
+from tests.diffusion.packed_rows import packed
 
 KEY = jax.random.key(0)
 T = jnp.linspace(0.05, 0.9, 7)

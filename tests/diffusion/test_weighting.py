@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import published, published_output
-from packed_rows import packed
 
 from dit_jax.diffusion.objective import Draws, ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import OUTPUTS, as_velocity
 from dit_jax.diffusion.schedule import PATHS
 from dit_jax.diffusion.weighting import LOSSES
+from tests.diffusion.gaussian import published, published_output
+from tests.diffusion.packed_rows import packed
 
 RNG = np.random.default_rng(0)
 NULL = {"text_ids": jnp.zeros((1, 2), jnp.int32)}

@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from test_architecture import ROOT
+
+from tests.test_architecture import ROOT
 
 CONFIG = f"--config={pathlib.Path(__file__).with_name('tiny_run.py')}"
 ENVIRONMENT = os.environ | {

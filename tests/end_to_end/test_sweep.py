@@ -11,11 +11,11 @@ import sys
 import time
 
 import pytest
-from test_architecture import ROOT
 
 from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
 from dit_jax.data.video_io import probe, write_video
 from dit_jax.generate import load
+from tests.test_architecture import ROOT
 
 CONFIG = f"--config={pathlib.Path(__file__).with_name('tiny_sweep.py')}"
 ENVIRONMENT = os.environ | {

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from test_architecture import ROOT
-from test_hosts import CONFIG, ENVIRONMENT
+from tests.end_to_end.test_hosts import CONFIG, ENVIRONMENT
+from tests.test_architecture import ROOT
 
 
 def train(folder, *flags):

@@ -13,7 +13,9 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
 from safetensors.numpy import load_file  # noqa: E402
-from transformer_parity import (  # noqa: E402
+
+from dit_jax.interop.transformers import export_transformer, label_text, load_transformer  # noqa: E402
+from tests.interop.transformer_parity import (  # noqa: E402
     assert_comes_back,
     assert_same,
     channels_first,
@@ -25,8 +27,6 @@ from transformer_parity import (  # noqa: E402
     saved,
     tensors_of,
 )
-
-from dit_jax.interop.transformers import export_transformer, label_text, load_transformer  # noqa: E402
 
 WIDTH, HEADS, DEPTH, CLASSES, CHANNELS = 24, 2, 3, 5, 3
 SIDE = 8

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from transformer_parity import (  # noqa: E402
+from dit_jax.interop.transformers import load_transformer  # noqa: E402
+from tests.interop.transformer_parity import (  # noqa: E402
     assert_comes_back,
     assert_same,
     channels_first,
@@ -19,8 +20,6 @@ from transformer_parity import (  # noqa: E402
     randomised,
     tensors_of,
 )
-
-from dit_jax.interop.transformers import load_transformer  # noqa: E402
 
 CHANNELS = 3
 

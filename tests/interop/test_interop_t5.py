@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 from safetensors.numpy import load_file, save_file
 
 from dit_jax.interop.t5 import export_t5, load_t5, read_t5_config, t5_tensors
 from dit_jax.interop.weights import export_weights, import_weights
 from dit_jax.text.t5 import T5Config, T5Encoder
+from tests.randomise import randomise
 
 CONFIG = T5Config(vocab_size=40, width=16, depth=2, num_heads=3, head_dim=8, mlp_width=24)
 KINDS = {"t5": CONFIG, "umt5": dataclasses.replace(CONFIG, per_layer_bias=True)}

@@ -12,7 +12,9 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
 from safetensors.numpy import load_file  # noqa: E402
-from transformer_parity import (  # noqa: E402
+
+from dit_jax.interop.transformers import export_transformer, load_transformer  # noqa: E402
+from tests.interop.transformer_parity import (  # noqa: E402
     WEIGHTS,
     assert_comes_back,
     assert_same,
@@ -25,8 +27,6 @@ from transformer_parity import (  # noqa: E402
     saved,
     tensors_of,
 )
-
-from dit_jax.interop.transformers import export_transformer, load_transformer  # noqa: E402
 
 CHANNELS = 3
 

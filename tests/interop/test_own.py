@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
-from randomise import randomise
 from safetensors.numpy import load_file, save_file
 
 from configs import known_world
@@ -22,6 +21,7 @@ from dit_jax.interop.own import load_backbone, save_backbone
 from dit_jax.interop.weights import export_weights, import_weights
 from dit_jax.train.checkpoint import CHECKPOINTS, Checkpointer
 from dit_jax.train.state import TrainState, split_module
+from tests.randomise import randomise
 
 SMALL = dict(width=8, depth=2, num_heads=1, time_features=8)
 CONFIG = DiTConfig(in_channels=2, text_width=8, rope_pairs=(2, 1, 1), text="context", **SMALL)

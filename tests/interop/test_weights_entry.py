@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 from safetensors.numpy import load_file, save_file
 
 from configs import known_world
@@ -31,6 +30,7 @@ from dit_jax.interop.weights import export_weights, import_weights
 from dit_jax.pixels import as_bytes, as_pixels
 from dit_jax.program import program
 from dit_jax.text.t5 import T5Config, T5Encoder
+from tests.randomise import randomise
 
 ROOT = pathlib.Path(__file__).parents[2]
 WAN = WanAutoencoderConfig(4, (1, 2), latent_channels=3, num_blocks=1, halve_time=(True,))

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import scipy
-from law_worlds import CHINCHILLA, additive, best_size, grid, table_of
 
 from dit_jax.law.answers import cheapest, fixed_size, metrics_json, with_inference
 from dit_jax.law.predict import fit_law
 from dit_jax.law.surface import effective
+from tests.law.law_worlds import CHINCHILLA, additive, best_size, grid, table_of
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 TARGETS = [1e21, 1e22]

@@ -7,10 +7,10 @@ import json
 
 import numpy as np
 import pytest
-from law_worlds import SHARED, additive, grid, pilot, table_of
 
 from dit_jax.law import Table, read_table
 from dit_jax.law.audit import isolated, judge
+from tests.law.law_worlds import SHARED, additive, grid, pilot, table_of
 
 SIZES, LENGTHS = np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 3e10, 6)
 BUDGETS = np.geomspace(1e18, 1e21, 4)

@@ -4,10 +4,10 @@
 
 import numpy as np
 import pytest
-from law_worlds import grid, table_of
 
 from dit_jax.law import describe, fit_law, law_json
 from dit_jax.law.parametric import fit_parametric
+from tests.law.law_worlds import grid, table_of
 
 STEEPER = {"E": 0.4, "A": 1.5, "alpha": 0.08, "alpha_after": 0.25, "flops_break": 1e19, "width": 0.5}
 FLATTER = STEEPER | {"alpha": 0.3, "alpha_after": 0.1}

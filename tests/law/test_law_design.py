@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 import pytest
-from law_worlds import additive, grid, pilot, table_of
 
 from dit_jax.law.design import SurfacePlan, next_run, runs_for
 from dit_jax.law.predict import fit_law
+from tests.law.law_worlds import additive, grid, pilot, table_of
 
 NOISE, TARGET = 0.005, 1e22
 SEEDS = range(4)

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from law_worlds import SHARED, additive, best_size, grid, pilot, table_of
 
 from dit_jax.law import Table, law_json, read_table, write_law
+from tests.law.law_worlds import SHARED, additive, best_size, grid, pilot, table_of
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 NUMBER, PAIR = (int, float), list

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from law_worlds import additive, best_size, grid, pilot
 
 from dit_jax.law.curves import bent_power, fit_saturating, local_power, saturating_power
 from dit_jax.law.extrapolate import Errors, Spread, blend, weigh
 from dit_jax.law.frontier import Frontier, fit_frontier
 from dit_jax.law.slices import slices
+from tests.law.law_worlds import additive, best_size, grid, pilot
 
 X = np.linspace(0, 8, 6)
 AHEAD = np.array([10.0, 14.0])

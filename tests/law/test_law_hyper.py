@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from law_worlds import SHARED, grid, table_of
 
 from dit_jax.law.hyper import best_settings, fit_hyper
 from dit_jax.law.power import PowerLaw, fit_power
+from tests.law.law_worlds import SHARED, grid, table_of
 
 # Yin et al. 2024 (arXiv 2411.17470): batch in tokens, sizes and tokens in 1e9.
 BATCH = PowerLaw.of(2.1797e4, {"params": 0.1906, "tokens": 0.8080}, unit=1e9)

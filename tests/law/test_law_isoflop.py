@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from law_worlds import additive, best_size, grid, pilot, table_of
 
 from dit_jax.law.isoflop import fit_isoflop
 from dit_jax.law.slices import ESTIMATORS, budgets, slices
+from tests.law.law_worlds import additive, best_size, grid, pilot, table_of
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 TRUE_A = 0.28 / (0.34 + 0.28)

@@ -7,10 +7,10 @@ import json
 
 import numpy as np
 import pytest
-from law_worlds import SHARED, best_size, table_of
 
 from dit_jax.law.isoflop import fit_isoflop, weighted_line
 from dit_jax.law.slices import slices
+from tests.law.law_worlds import SHARED, best_size, table_of
 
 PORIAN = (
     "rw_base_long_kaplan_attention_train",

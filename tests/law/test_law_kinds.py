@@ -7,10 +7,10 @@ import json
 
 import numpy as np
 import pytest
-from law_worlds import CHINCHILLA, additive, grid, table_of
 
 from dit_jax.law import law_json
 from dit_jax.law.flags import NOTES
+from tests.law.law_worlds import CHINCHILLA, additive, grid, table_of
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 TRUE_A = CHINCHILLA["beta"] / (CHINCHILLA["alpha"] + CHINCHILLA["beta"])

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 import scipy
-from law_worlds import grid
 
 from dit_jax.backbone.dit_config import DiTConfig
 from dit_jax.backbone.dit_flops import dit_flops
 from dit_jax.law.metrics import fit_metric, fit_metrics
 from dit_jax.law.power import fit_power
+from tests.law.law_worlds import grid
 
 # Peebles and Xie 2023 (arXiv 2212.09748), table 4: size, patch, pixels, Gflops (multiply-adds of a forward
 # pass), thousands of steps, conditioning, FID-50K without guidance.

@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from law_worlds import CHINCHILLA, SHARED, additive, grid, table_of
 
 from dit_jax.law import minimise as fitting
 from dit_jax.law.forms import FORMS
@@ -23,6 +22,7 @@ from dit_jax.law.minimise import (
     starts,
 )
 from dit_jax.law.surface import Runs, Surface
+from tests.law.law_worlds import CHINCHILLA, SHARED, additive, grid, table_of
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 PUBLISHED = pytest.mark.skipif(not SHARED.exists(), reason="the shared scaling data is not here")

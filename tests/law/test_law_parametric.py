@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from law_worlds import CHINCHILLA, SHARED, additive, best_size, grid, table_of
 
 from dit_jax.law import read_table
 from dit_jax.law.parametric import fit_parametric
+from tests.law.law_worlds import CHINCHILLA, SHARED, additive, best_size, grid, table_of
 
 BUDGETS = np.geomspace(1e17, 1e21, 5)
 

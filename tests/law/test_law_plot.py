@@ -6,7 +6,6 @@ import warnings
 import matplotlib as mpl
 import numpy as np
 import pytest
-from law_worlds import CHINCHILLA, additive, grid, pilot, table_of
 from matplotlib.colors import to_hex
 from PIL import Image
 
@@ -14,6 +13,7 @@ from dit_jax.law import Table, fit_law
 from dit_jax.law.document import describe
 from dit_jax.law.plot import PLOTS, Scene, plot_all
 from dit_jax.law.plot.style import STYLE, count, percent, power, short
+from tests.law.law_worlds import CHINCHILLA, additive, grid, pilot, table_of
 
 ALWAYS = {"isoflop", "loss_compute", "allocation"}
 BUDGETS = np.geomspace(1e17, 1e19, 4)

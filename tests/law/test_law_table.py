@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from law_worlds import table_of
 
 from dit_jax.law import read_table
 from dit_jax.record import NUMBERS, append_record
+from tests.law.law_worlds import table_of
 
 
 def run(i=0, **changes):

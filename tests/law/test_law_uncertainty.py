@@ -5,12 +5,12 @@
 import numpy as np
 import pytest
 import scipy.optimize
-from law_worlds import CHINCHILLA, additive, grid, table_of
 
 from dit_jax.law.flags import interval95, is_weak
 from dit_jax.law.minimise import huber
 from dit_jax.law.parametric import fit_parametric
 from dit_jax.law.uncertainty import profile, profile_interval
+from tests.law.law_worlds import CHINCHILLA, additive, grid, table_of
 
 BUDGETS = np.geomspace(1e18, 1e20, 4)
 NAMES = ("A", "B", "alpha", "beta")

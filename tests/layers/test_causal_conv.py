@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.layers.causal_conv import CausalConv3d, depth_to_space_time, space_time_to_depth
+from tests.randomise import randomise
 
 KERNELS = [(1, 1, 1), (1, 3, 3), (3, 1, 1), (3, 3, 3), (2, 5, 1)]
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.layers.causal_conv import (
     CausalConv3d,
@@ -16,6 +15,7 @@ from dit_jax.layers.causal_conv import (
     space_time_to_depth,
     stream_through,
 )
+from tests.randomise import randomise
 
 LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.layers.conv import Conv2d, GroupNorm, TemporalConv, taps_inside, upsample
+from tests.randomise import randomise
 
 LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
 

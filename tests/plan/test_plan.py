@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from plan.tiny_plans import tiny
 from rich.console import Console
 
 from configs import pod
@@ -17,6 +16,7 @@ from dit_jax.plan.page import show, table
 from dit_jax.plan.search import meshes, ranked
 from dit_jax.plan.topology import topology
 from dit_jax.sweep.flops import step_flops
+from tests.plan.tiny_plans import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -176,8 +176,8 @@ def test_a_mistake_is_one_line(tmp_path):
 
 def test_a_tpu_is_planned_for():
     pytest.importorskip("libtpu")
-    code = "import json, tiny_plans; print(json.dumps(tiny_plans.tiny_tpu_plan()))"
-    done = process("-c", f"import sys; sys.path.insert(0, 'tests/plan'); {code}", XLA_FLAGS="")
+    code = "import json; from tests.plan import tiny_plans; print(json.dumps(tiny_plans.tiny_tpu_plan()))"
+    done = process("-c", code, XLA_FLAGS="")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout.splitlines()[-1])
     assert plan["fits"]

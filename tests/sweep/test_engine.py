@@ -17,12 +17,12 @@ TESTS = pathlib.Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def _worker_is_importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS / "sweep"), str(TESTS.parent)]))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
 
 
 def run(folder, tasks, num_workers=2):
     events = []
-    with Engine(num_workers, folder, module="echo_worker") as engine:
+    with Engine(num_workers, folder, module="tests.sweep.echo_worker") as engine:
         engine.run(tasks, lambda task, event: events.append((task.name, event)))
     return events
 
@@ -82,7 +82,7 @@ def alive(process: int) -> bool:
 def test_an_idle_worker_may_die(tmp_path):
     tasks = [Task("long", "echo", {"value": 1, "seconds": 2.0})]
     events = []
-    with Engine(2, tmp_path, module="echo_worker") as engine:
+    with Engine(2, tmp_path, module="tests.sweep.echo_worker") as engine:
         engine._workers[1].process.kill()
         engine.run(tasks, lambda task, event: events.append((task.name, event)))
     assert ends(events)["long"]["event"] == "done"
@@ -93,7 +93,7 @@ import sys
 from dit_jax.sweep.engine import Engine, Task
 from dit_jax.sweep.lock import FolderLock
 folder = sys.argv[1]
-with FolderLock(folder) as lock, Engine(1, folder, (lock.descriptor,), module="echo_worker") as engine:
+with FolderLock(folder) as lock, Engine(1, folder, (lock.descriptor,), module="tests.sweep.echo_worker") as engine:
     engine.run([Task("a", "sleep", {"marker": folder + "/marker"})], lambda *event: None)
 """
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.text.byte import ByteTextConfig, ByteTextEncoder, byte_text_flops, encode_bytes
+from tests.randomise import randomise
 
 CONFIG = ByteTextConfig(max_bytes=32, width=16, depth=1, num_heads=2, stride=4, byte_width=8)
 

@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
-from spiece import train_spiece
 
 from dit_jax.text.sentencepiece import SentencePieceTokenizer
+from tests.spiece import train_spiece
 
 sentencepiece = pytest.importorskip("sentencepiece")
 

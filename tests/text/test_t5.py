@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from randomise import randomise
 
 from dit_jax.text.t5 import PRESETS, T5Config, T5Encoder, relative_buckets
+from tests.randomise import randomise
 
 CONFIG = T5Config(vocab_size=50, width=12, depth=2, num_heads=3, head_dim=8, mlp_width=20)
 KINDS = (False, True)  # per_layer_bias: T5, UMT5
