@@ -9,6 +9,7 @@ Steps are measured in turn with those of PyTorch and diffusers, where they are i
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import json
@@ -28,7 +29,7 @@ from dit_jax.bench.growth import growth_case
 from dit_jax.bench.measure import run_cases
 from dit_jax.bench.plot import plot_bench
 from dit_jax.bench.sizes import SIZES
-from dit_jax.bench.steps import step_case
+from dit_jax.bench.steps import Rounds, step_case
 from dit_jax.files import write_whole
 from experiments.cli import run
 
@@ -36,7 +37,18 @@ OUT = flags.DEFINE_string("out", "bench.json", "file for the result; a plot is w
 ONLY = flags.DEFINE_list("only", [], "cases to measure; all by default")
 CLIP = flags.DEFINE_string("clip", None, "video for the case decode; by default one is made")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "steps of each, ours and the peers' in turn", lower_bound=1)
+SECONDS = flags.DEFINE_float(
+    "seconds", 300.0, "of a case, after which no further round begins", lower_bound=0.0
+)
+DTYPE = flags.DEFINE_enum(
+    "dtype",
+    None,
+    ["float32", "bfloat16"],
+    "of the computation; by default float32 on a CPU, bfloat16 elsewhere",
+)
 PEERS = flags.DEFINE_bool("peers", True, "measure PyTorch and diffusers beside ours")
+# An autoencoder does at S as many FLOPs as ten networks at L.
+SIZES_OF = {"train": SIZES, "sample": SIZES, "attention": SIZES, "autoencoder": ("S",)}
 
 
 def main() -> None:
@@ -56,17 +68,21 @@ def main() -> None:
 
 
 def cases() -> dict:
-    config, threads = known_world.get_config(), _cpus()
+    config, rounds = known_world.get_config(), ROUNDS.value
+    told = Rounds(rounds, SECONDS.value, _cpus(), PEERS.value)
     made = {**loader.CASES, "decode": functools.partial(loader.decode_rate, CLIP.value)}
-    made["checkpoint"] = functools.partial(checkpoint_case, config, ROUNDS.value)
+    made["checkpoint"] = functools.partial(checkpoint_case, config, rounds)
     for dial in ("tokens", "width", "depth", "batch"):
-        made[f"growth_{dial}"] = functools.partial(growth_case, dial, config, ROUNDS.value)
-    for work in ("train", "sample"):
-        for name in SIZES:
-            made[f"{work}_{name}"] = functools.partial(
-                step_case, work, name, config, threads, ROUNDS.value, PEERS.value
-            )
+        made[f"growth_{dial}"] = functools.partial(growth_case, dial, config, told)
+    for work, names in SIZES_OF.items():
+        for name in names:
+            size = dataclasses.replace(SIZES[name], dtype=_dtype())
+            made[f"{work}_{name}"] = functools.partial(step_case, work, name, size, config, told)
     return made
+
+
+def _dtype() -> str:
+    return DTYPE.value or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
 
 
 def machine() -> dict:
@@ -105,7 +121,9 @@ def _line(row: dict) -> str:
     if "share_of_matmul_peak" in row:
         line += f", {row['share_of_matmul_peak']:.0%} of a matmul's"
     if "exponent" in row:
-        line += f", time ~ FLOPs^{row['exponent']:.2f}"
+        line += (
+            f", time ~ FLOPs^{row['exponent']:.2f} ({row['exponent_low']:.2f} to {row['exponent_high']:.2f})"
+        )
     return line
 
 

@@ -3,7 +3,7 @@
 """How the time of a training step grows with tokens, width, depth and batch."""
 
 import dataclasses
-import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from dit_jax.bench.measure import measured
 from dit_jax.bench.sizes import SIZES, Size
-from dit_jax.bench.steps import config_of, our_step
-from dit_jax.sweep.flops import step_flops
+from dit_jax.bench.steps import Rounds, in_turn, our_step
+from dit_jax.bench.works import flops_of
 
 FACTORS = (1, 2, 4)
 
@@ -28,25 +28,32 @@ def grown(size: Size, dial: str, factor: int) -> Size:
     }[dial]
 
 
-def growth_case(dial: str, config: ConfigDict, rounds: int, base: Size = SIZES["S"]) -> dict[str, Any]:
+def growth_case(dial: str, config: ConfigDict, told: Rounds, base: Size = SIZES["S"]) -> dict[str, Any]:
     """Seconds of training steps at `FACTORS` of a dial, measured in turn.
 
     Returns:
-      A row as `measured` gives it, of the largest; `curve` has for each its factor, seconds and FLOPs, and `exponent`
-      is that of the time in the FLOPs: 1 where the speed stays, below where larger is more efficient.
+      A row as `measured` gives it, of the largest; `curve` has for each its factor, seconds (median, least and most)
+      and FLOPs. `exponent` is that of the time in the FLOPs: 1 where the speed stays, below where larger is more
+      efficient; `exponent_low` and `exponent_high` are the least and the most of any one round.
     """
     sizes = [grown(base, dial, factor) for factor in FACTORS]
-    steps = [our_step("train", size, config)[0] for size in sizes]
-    runs = [[step() for step in steps] for _ in range(rounds)]
+    steps = {factor: our_step("train", size, config)[0] for factor, size in zip(FACTORS, sizes)}
+    runs, flops = in_turn(steps, told, {}), [flops_of(size, config) for size in sizes]
+    rounds = np.array([_exponent(flops, seconds) for seconds in zip(*runs.values(), strict=True)])
     curve = [
-        {"factor": factor, "seconds": statistics.median(values), "flops": flops_of(size, config)}
-        for factor, size, values in zip(FACTORS, sizes, zip(*runs), strict=True)
+        {"factor": factor, "seconds": float(np.median(s)), "min": min(s), "max": max(s), "flops": count}
+        for (factor, s), count in zip(runs.items(), flops, strict=True)
     ]
-    flops, seconds = (np.log([point[name] for point in curve]) for name in ("flops", "seconds"))
-    exponent = float(np.polyfit(flops, seconds, 1)[0])
-    return measured(f"growth_{dial}", "s", [row[-1] for row in runs], curve=curve, exponent=exponent)
+    return measured(
+        f"growth_{dial}",
+        "s",
+        runs[FACTORS[-1]],
+        curve=curve,
+        exponent=_exponent(flops, [point["seconds"] for point in curve]),
+        exponent_low=rounds.min(),
+        exponent_high=rounds.max(),
+    )
 
 
-def flops_of(size: Size, config: ConfigDict) -> int:
-    """Of a training step."""
-    return step_flops(config_of(size, config), size.latent_shape)
+def _exponent(flops: Sequence[float], seconds: Sequence[float]) -> float:
+    return float(np.polyfit(np.log(flops), np.log(seconds), 1)[0])

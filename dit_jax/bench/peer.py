@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A peer in a process of its own, that makes one step for every line it is sent.
 
-python -m dit_jax.bench.peer '{"peer": "torch", "compiled": true, "work": "train", "size": "S", "threads": 2}'
+python -m dit_jax.bench.peer '{"peer": "torch", "compiled": true, "work": "train", "threads": 2, "size": {...}}'
 
 prints a line of JSON when it is ready and one with `seconds` after each step; what fails is its `error`.
 """
@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from dit_jax.bench.sizes import SIZES, TEXT_TOKENS, TIME_FEATURES, Size
+from dit_jax.bench.sizes import AUTOENCODER_WIDTH, TEXT_TOKENS, TIME_FEATURES, Size
 
-PEERS = ("torch", "wan", "latte")
 WARM_UP = 2
+MATMUL = 1024  # side of the square product whose speed is the machine's peak
 
 
 def network(peer: str, size: Size) -> tuple[Callable, tuple]:
@@ -71,10 +71,12 @@ class Diffusers:
 
 
 def step_of(peer: str, compiled: bool, work: str, size: Size, device: str) -> Callable[[], None]:
-    """One training step (flow matching, AdamW, a moving average), or one guided step of Euler's method."""
+    """What `dit_jax.bench.works` does under the same name, by a peer."""
     import torch
 
     torch.manual_seed(0)
+    if work in OTHERS:
+        return OTHERS[work](size, compiled, device)
     call, shape = network(peer, size)
     module = (call.module if isinstance(call, Diffusers) else call).to(device)
     if compiled:
@@ -122,12 +124,62 @@ def sample_step(module, call, x, t, text) -> Callable[[], None]:
     return step
 
 
-def matmul_step(device: str, side: int = 1024) -> Callable[[], None]:
+def attention_step(size: Size, compiled: bool, device: str) -> Callable[[], None]:
+    """Of all tokens to all, forward and backward."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    shape = (size.batch, size.heads, size.num_tokens, size.width // size.heads)
+    q, k, v = (torch.randn(shape, device=device, requires_grad=True) for _ in range(3))
+    weight = torch.randn(shape, device=device)
+    attend = torch.compile(scaled_dot_product_attention) if compiled else scaled_dot_product_attention
+
+    def step() -> None:
+        gradients = torch.autograd.grad(attend(q, k, v), (q, k, v), weight)
+        gradients[0].flatten()[0].item()
+
+    return step
+
+
+def autoencoder_step(size: Size, compiled: bool, device: str) -> Callable[[], None]:
+    """Clips to latents and back."""
+    import diffusers
+    import torch
+
+    stats = {"latents_mean": [0.0] * size.channels, "latents_std": [1.0] * size.channels}
+    module = diffusers.AutoencoderKLWan(base_dim=AUTOENCODER_WIDTH, z_dim=size.channels, **stats).to(device)
+    if compiled:
+        module.encoder.compile()
+        module.decoder.compile()
+    clips = torch.randn(size.batch, 3, *size.clip_shape[:3], device=device)
+
+    def step() -> None:
+        with torch.no_grad():
+            module.decode(module.encode(clips).latent_dist.mode()).sample.flatten()[0].item()
+
+    return step
+
+
+OTHERS = {"attention": attention_step, "autoencoder": autoencoder_step}
+
+
+def matmul_step(device: str) -> Callable[[], None]:
     """A square product, whose speed is the machine's peak."""
     import torch
 
-    a, b = torch.randn(2, side, side, device=device)
+    a, b = torch.randn(2, MATMUL, MATMUL, device=device)
     return lambda: (a @ b)[0, 0].item()
+
+
+def in_dtype(step: Callable[[], None], dtype: str, device: str) -> Callable[[], None]:
+    """The step with its products in `dtype`, the parameters in float32."""
+    import torch
+
+    def cast() -> None:
+        with torch.autocast(device, torch.bfloat16):
+            step()
+
+    return cast if dtype == "bfloat16" else step
 
 
 def main(given: str) -> None:
@@ -138,11 +190,12 @@ def main(given: str) -> None:
         torch.set_num_threads(told["threads"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
         started = time.perf_counter()
+        size = Size(**told["size"])
         if told["peer"] == "matmul":
             step = matmul_step(device)
         else:
-            size = SIZES[told["size"]] if isinstance(told["size"], str) else Size(**told["size"])
             step = step_of(told["peer"], told["compiled"], told["work"], size, device)
+        step = in_dtype(step, size.dtype, device)
         for _ in range(WARM_UP):
             step()
         ready = {"ready": time.perf_counter() - started, "torch": torch.__version__, "device": device}

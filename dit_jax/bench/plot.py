@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,8 +51,11 @@ def _steps(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 def _growth(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     for row, colour in zip(rows, COLOURS):
         flops, seconds = ([point[name] for point in row["curve"]] for name in ("flops", "seconds"))
-        label = f"{row['name'].removeprefix('growth_')}: exponent {row['exponent']:.2f}"
-        axes.plot(flops, seconds, "o-", color=colour, label=label)
+        bounds = np.transpose([[p["seconds"] - p["min"], p["max"] - p["seconds"]] for p in row["curve"]])
+        low, high = row["exponent_low"], row["exponent_high"]
+        name = row["name"].removeprefix("growth_")
+        label = f"{name}: exponent {row['exponent']:.2f} ({low:.2f} to {high:.2f})"
+        axes.errorbar(flops, seconds, bounds, fmt="o-", color=colour, label=label)
     axes.set(xscale="log", yscale="log", xlabel="FLOPs of a training step", ylabel="seconds")
     if rows:
         axes.legend()

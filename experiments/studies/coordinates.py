@@ -10,8 +10,13 @@ from ml_collections import ConfigDict
 
 from configs import known_world
 from dit_jax import build
+from dit_jax.backbone.patchify import patchify
+from dit_jax.data.known_world import KnownWorld, KnownWorldConfig
+from dit_jax.diffusion.path import add_noise, velocity_target
 from dit_jax.mesh import MeshConfig, make_mesh
+from dit_jax.pixels import as_pixels
 from dit_jax.scales import scales
+from dit_jax.text.byte import encode_bytes
 from dit_jax.train.optimizer import Horizon, make_optimizer
 from dit_jax.train.state import abstract_module, make_init, merge_module
 from dit_jax.train.step import make_train_steps
@@ -19,6 +24,7 @@ from experiments.studies.layer_outputs import layer_outputs
 
 HEAD_DIM = 8  # at every width
 LATENTS = (4, 2, 4, 4, 8)  # B t h w c
+PIXELS = 4  # along each side of a latent cell
 SIZES = {  # of those backbones that have them
     "patch": (1, 1, 1),
     "time_features": 32,
@@ -72,8 +78,19 @@ def changes(config: ConfigDict, num_steps: int, num_seeds: int) -> dict[str, flo
 
 
 def _batch(config: ConfigDict) -> tuple[tuple, Float[Array, "B t h w c"]]:
-    """What the denoiser reads, and what it is to predict."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    x_t, target = (jax.random.normal(key, LATENTS) for key in keys[:2])
-    texts = jax.random.randint(keys[2], (LATENTS[0], config.text.max_bytes), 2, 258)
-    return (x_t, jnp.linspace(0.1, 0.9, LATENTS[0]), {"text_ids": texts}), target
+    """What the denoiser reads of noisy clips of the known world, and what it is to predict.
+
+    Not white noise: the updates of a layer that is to fit noise hardly add up over its inputs, and less the fewer
+    these are, which is a law of its own.
+    """
+    count, t, h, w, channels = LATENTS
+    world = KnownWorld(KnownWorldConfig(level=1, num_frames=t, height=PIXELS * h, width=PIXELS * w))
+    clips = [world[i] for i in range(count)]
+    keys = jax.random.split(jax.random.key(0), 2)
+    cells = patchify(as_pixels(np.stack([clip.video for clip in clips])), (1, PIXELS, PIXELS))
+    x0 = (cells @ jax.random.orthogonal(keys[0], cells.shape[-1])[:, :channels]).reshape(LATENTS)
+    x0 = jax.nn.standardize(x0, axis=(0, 1, 2, 3))
+    noise, times = jax.random.normal(keys[1], LATENTS), jnp.linspace(0.1, 0.9, count)
+    texts = np.stack([encode_bytes(clip.captions["short"], config.text.max_bytes) for clip in clips])
+    cond = {"text_ids": jnp.asarray(texts)}
+    return (add_noise(x0, noise, times, cond), times, cond), velocity_target(x0, noise)

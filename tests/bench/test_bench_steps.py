@@ -1,46 +1,68 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import signal
+import time
 
 import numpy as np
 import pytest
 
 from configs import known_world
+from dit_jax.bench import steps as steps_module
 from dit_jax.bench.checkpoint import checkpoint_case
 from dit_jax.bench.growth import flops_of, grown, growth_case
 from dit_jax.bench.plot import plot_bench
 from dit_jax.bench.sizes import SIZES, Size
-from dit_jax.bench.steps import config_of, our_step, peers, step_row
+from dit_jax.bench.steps import Rounds, in_turn, our_step, peers, step_case, step_row
+from dit_jax.bench.works import WORKS, config_of
 
-TINY = Size(1, 32, 2, (1, 2, 2), 1, channels=4)
+TINY = Size(2, 32, 2, (1, 2, 2), 1, channels=4)
 CONFIG = known_world.get_config()
 CONFIG.optimizer.warmup_steps = 0
+SIZE = dataclasses.asdict(TINY)
+ONCE = Rounds(rounds=1, with_peers=False)
 
 
-@pytest.mark.parametrize("work", ["train", "sample"])
+@pytest.mark.parametrize("work", sorted(WORKS))
 def test_our_steps_are_timed(work):
     step, told = our_step(work, TINY, CONFIG)
     assert step() > 0
     assert told["compile_seconds"] > 0
+    assert told["flops"] > 1e5
 
 
-@pytest.mark.parametrize("peer", ["torch", "wan", "latte"])
-def test_peers_step_in_their_own_process(peer):
+@pytest.mark.parametrize("work", sorted(WORKS))
+def test_peers_step_in_their_own_process(work):
     pytest.importorskip("diffusers")
-    size = dataclasses.asdict(dataclasses.replace(TINY, depth=2))
-    told = {"peer": peer, "compiled": False, "work": "train", "size": size}
-    with peers({peer: told, "sample": {**told, "work": "sample"}}, threads=1) as (steps, missing):
+    told = {"compiled": False, "work": work, "size": SIZE}
+    with peers({peer: {**told, "peer": peer} for peer in WORKS[work].peers}, threads=1) as (steps, missing):
         assert missing == {}
         assert all(0 < step() < 60 for step in steps.values())
 
 
 def test_a_peer_that_can_not_run_says_why():
-    with peers({"x": {"peer": "torch", "compiled": False, "work": "train", "size": "XXL"}}, 1) as (
-        steps,
-        missing,
-    ):
+    told = {"peer": "torch", "compiled": False, "work": "train", "size": SIZE | {"sides": 3}}
+    with peers({"x": told}, 1) as (steps, missing):
         assert steps == {}
-        assert missing["x"].startswith(("KeyError", "ModuleNotFoundError"))
+        assert missing["x"].startswith(("TypeError", "ModuleNotFoundError"))
+
+
+def test_a_peer_that_dies_or_hangs_is_left_out(monkeypatch):
+    pytest.importorskip("torch")
+    told = {"peer": "matmul", "compiled": False, "work": "train", "size": SIZE}
+    with peers({"dies": told, "hangs": told, "matmul": told}, 1) as (steps, missing):
+        steps["dies"].args[0].kill()
+        steps["hangs"].args[0].send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(steps_module, "STEP_SECONDS", 2.0)
+        runs = in_turn(steps, Rounds(rounds=2), missing)
+    assert missing == {"dies": "it ended with status -9", "hangs": "no answer in 2 s"}
+    assert [len(seconds) for seconds in runs.values()] == [2]
+
+
+def test_rounds_end_with_the_time():
+    slow = {"a": lambda: time.sleep(0.02) or 0.02}
+    assert len(in_turn(slow, Rounds(rounds=100, seconds=0.0), {})["a"]) == 3
+    assert len(in_turn(slow, Rounds(rounds=4, seconds=60.0), {})["a"]) == 4
 
 
 def test_the_network_in_pytorch_has_our_parameters():
@@ -53,13 +75,16 @@ def test_the_network_in_pytorch_has_our_parameters():
 
 def test_a_row_compares_medians_of_the_same_rounds():
     runs = {"ours": [2.0, 1.0, 3.0], "matmul": [0.1] * 3, "slow": [9.0] * 3, "fast": [1.0, 4.0, 3.0]}
-    row = step_row("train_S", TINY, "train", CONFIG, runs)
+    row = step_row("train_S", 5e9, runs)
     assert (row["value"], row["fastest_peer"], row["ratio"]) == (2.0, "fast", 1.5)
-    assert row["flops"] == flops_of(TINY, CONFIG)
-    assert row["share_of_matmul_peak"] == pytest.approx(row["flops"] / 2 / (2 * 1024**3 / 0.1))
-    alone = step_row("sample_S", TINY, "sample", CONFIG, {"ours": [1.0], "matmul": [1.0]})
-    assert alone["ratio"] is None
-    assert alone["flops"] == pytest.approx(row["flops"] * 2 / 3)
+    assert row["share_of_matmul_peak"] == pytest.approx(5e9 / 2 / (2 * 1024**3 / 0.1))
+    assert step_row("sample_S", 1e9, {"ours": [1.0], "matmul": [1.0]})["ratio"] is None
+
+
+def test_a_case_without_peers_is_ours_alone():
+    row = step_case("attention", "tiny", TINY, CONFIG, ONCE)
+    assert (row["name"], row["peers"], row["missing"]) == ("attention_tiny", {}, {})
+    assert row["flops"] == 3 * 4 * 4 * 4 * 32  # two products of 4 x 4 tokens, forward and twice backward
 
 
 def test_growth_is_along_one_dial(tmp_path):
@@ -67,8 +92,9 @@ def test_growth_is_along_one_dial(tmp_path):
     for dial in ("width", "depth", "batch"):
         assert np.isclose(flops_of(grown(base, dial, 1), CONFIG), flops_of(base, CONFIG))
     assert flops_of(grown(base, "batch", 4), CONFIG) == 4 * flops_of(base, CONFIG)
-    row = growth_case("batch", CONFIG, rounds=1, base=TINY)
+    row = growth_case("batch", CONFIG, ONCE, base=TINY)
     assert [point["factor"] for point in row["curve"]] == [1, 2, 4]
+    assert row["exponent_low"] == row["exponent"] == row["exponent_high"]
     plot_bench([row], tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 1000
 

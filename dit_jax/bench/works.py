@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured of ours at a size, and against whom."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from dit_jax.autoencoder.wan import WanAutoencoder, WanAutoencoderConfig
+from dit_jax.bench.sizes import AUTOENCODER_WIDTH, PATCH, TEXT_TOKENS, TIME_FEATURES, Size
+from dit_jax.diffusion.sampler import SamplerConfig
+from dit_jax.layers.attend import attend
+from dit_jax.program import Program
+from dit_jax.sweep.flops import step_flops
+from dit_jax.train.optimizer import Horizon
+
+Run = Callable[[], None]  # does the work once, and waits for it
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Something that is measured.
+
+    Attributes:
+      prepare: a size and any run's config to a function that does it once, and its FLOPs.
+      peers: who do the same, of those that `dit_jax.bench.peer` knows.
+    """
+
+    prepare: Callable[[Size, ConfigDict], tuple[Run, float]]
+    peers: tuple[str, ...]
+
+
+def config_of(size: Size, config: ConfigDict) -> ConfigDict:
+    """The config of a run of this size, on stored latents and text tokens.
+
+    Args:
+      size: of the transformer and its batch.
+      config: of any run, for the rest.
+    """
+    config = ConfigDict(config.to_dict())
+    config.data.source, config.text.name, config.frozen_text.num_tokens = "latents", "t5", TEXT_TOKENS
+    config.loader.batch_size = size.batch
+    config.backbone.update(
+        name="dit",
+        width=size.width,
+        depth=size.depth,
+        num_heads=size.heads,
+        in_channels=size.channels,
+        patch=PATCH,
+        text_width=size.width,
+        time_features=TIME_FEATURES,
+        unroll=size.depth,
+        qkv_bias=True,
+        dtype=size.dtype,
+    )
+    return config
+
+
+def flops_of(size: Size, config: ConfigDict) -> int:
+    """Of a training step."""
+    return step_flops(config_of(size, config), size.latent_shape)
+
+
+def _program(size: Size, config: ConfigDict) -> tuple[Program, Any, dict[str, Array]]:
+    """A run's program, its state and a batch."""
+    text = (1, TEXT_TOKENS, size.width)
+    null = {"text_tokens": jnp.zeros(text), "text_mask": jnp.ones(text[:2], bool)}
+    program = Program(config_of(size, config), null=null)
+    batch = {"latents": _normal(size.batch, *size.latent_shape)}
+    batch |= {name: jnp.broadcast_to(row, (size.batch, *row.shape[1:])) for name, row in null.items()}
+    return program, program.init(jax.random.key(0)), jax.tree.map(jnp.array, batch)
+
+
+def _train(size: Size, config: ConfigDict) -> tuple[Run, float]:
+    program, state, batch = _program(size, config)
+    batches, held = jax.tree.map(lambda a: a[None], batch), [state]
+
+    def run() -> None:
+        held[0], metrics = program.steps(held[0], batches, Horizon(1e-4, 0, 1000, 0))
+        jax.block_until_ready((held[0], metrics))
+
+    return run, flops_of(size, config)
+
+
+def _sample(size: Size, config: ConfigDict) -> tuple[Run, float]:
+    """One step of Euler's method under guidance: forward twice, where a training step is three times that."""
+    program, state, batch = _program(size, config)
+    noise = batch.pop("latents")
+    sampler = program.sampler(SamplerConfig(method="euler", num_steps=1))
+    return lambda: jax.block_until_ready(sampler(state.ema, noise, batch)), flops_of(size, config) * 2 / 3
+
+
+def _attention(size: Size, config: ConfigDict) -> tuple[Run, float]:
+    """Of all tokens to all, forward and backward."""
+    shape = (size.batch, size.heads, size.num_tokens, size.width // size.heads)
+    q, k, v, weight = (_normal(*shape, seed=seed).astype(size.dtype) for seed in range(4))
+    step = jax.jit(jax.grad(lambda *qkv: (attend(*qkv) * weight).sum(dtype=jnp.float32), argnums=(0, 1, 2)))
+    return lambda: jax.block_until_ready(step(q, k, v)), 3 * 4 * size.num_tokens * np.prod(shape)
+
+
+def _autoencoder(size: Size, config: ConfigDict) -> tuple[Run, float]:
+    """Clips to latents and back, in float32; the FLOPs are the compiler's."""
+    sizes = WanAutoencoderConfig(width=AUTOENCODER_WIDTH, latent_channels=size.channels)
+    graph, params = nnx.split(WanAutoencoder(sizes, rngs=nnx.Rngs(0)))
+    clips = _normal(size.batch, *size.clip_shape)
+
+    def reconstruct(params, clips):
+        model = nnx.merge(graph, params)
+        return model.decode(model.encode(clips))
+
+    compiled = jax.jit(reconstruct).lower(params, clips).compile()
+    return lambda: jax.block_until_ready(compiled(params, clips)), compiled.cost_analysis()["flops"]
+
+
+def _normal(*shape: int, seed: int = 0) -> Float[Array, "..."]:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+NETWORKS = ("torch", "wan", "latte")
+WORKS = {
+    "train": Work(_train, NETWORKS),
+    "sample": Work(_sample, NETWORKS),
+    "attention": Work(_attention, ("sdpa",)),
+    "autoencoder": Work(_autoencoder, ("wan_autoencoder",)),
+}
