@@ -6,7 +6,11 @@ import os
 import pathlib
 
 # Compiling is nearly all that tests do with XLA.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0 "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Workers, and the next run of the tests, load what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))

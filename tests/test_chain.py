@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three trained models drawn one after the other, and models that do not fit."""
 
-import shutil
-
 import jax
 import numpy as np
 import pytest
@@ -32,7 +30,7 @@ def config(num_frames, side, **backbone):
         "time_features": 8,
         **backbone,
     }
-    made.autoencoder.update(train=True, steps=2, batch_size=2)
+    made.autoencoder.update(steps=2, batch_size=2)
     made.autoencoder.model.update(
         temporal_compression=1, spatial_compression=8, latent_channels=4, patch_size=4,
         encoder_widths=(8, 8), decoder_widths=(8, 8), encoder_blocks=(0, 0), decoder_blocks=(0, 0),
@@ -43,7 +41,17 @@ def config(num_frames, side, **backbone):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def autoencoder(tmp_path_factory):
+    """The weights of one, for clips of all sizes."""
+    folder = tmp_path_factory.mktemp("autoencoder")
+    made = config(3, SIDE)
+    made.autoencoder.train = True
+    train_autoencoder(made, folder)
+    return str(folder / build.TRAINED)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, autoencoder):
     """A base, a model of the frames between, and one of twice the size, each after two steps."""
     made, root = {}, tmp_path_factory.mktemp("chain")
     for name, settings in {
@@ -53,7 +61,7 @@ def models(tmp_path_factory):
     }.items():
         settings.objective.frame_factor = 3
         settings.objective.known.update(slow_motion=float(name == "interpolate"))
-        train_autoencoder(settings, root / name)
+        settings.autoencoder.path = autoencoder
         assert run(settings, root / name)["status"] == "finished"
         made[name] = load(root / name)
     return made | {"folder": root}
@@ -79,16 +87,11 @@ def test_models_that_do_not_fit_are_named(models):
         chain(models["base"], None, models["refine"])
 
 
-def test_a_video_network_begins_with_an_image_networks_parameters(tmp_path):
+def test_a_video_network_begins_with_an_image_networks_parameters(tmp_path, autoencoder):
     """Trained on images, then on clips without labels: what was learnt stays, and time alone is learnt on top."""
     images, clips = config(1, SIDE, temporal=False), config(3, SIDE)
     for made in (images, clips):
-        made.autoencoder.train = False
-        made.autoencoder.path = "weights.safetensors"
-    train_autoencoder(config(3, SIDE), tmp_path / "images")
-    for name in ("images", "clips"):
-        (tmp_path / name).mkdir(exist_ok=True)
-        shutil.copy(tmp_path / "images" / build.TRAINED, tmp_path / name / "weights.safetensors")
+        made.autoencoder.path = autoencoder
     assert run(images, tmp_path / "images")["status"] == "finished"
     clips.init = str(tmp_path / "images")
     clips.optimizer.trainable, clips.optimizer.weight_decay = "temporal", 0.1
@@ -105,10 +108,9 @@ def test_a_video_network_begins_with_an_image_networks_parameters(tmp_path):
     assert any(np.abs(kernel - np.round(kernel)).max() > 1e-4 for kernel in kernels)  # no identity any more
 
 
-def test_parameters_of_another_shape_are_refused(models, tmp_path):
+def test_parameters_of_another_shape_are_refused(models, autoencoder, tmp_path):
     made = config(3, SIDE, width=16)
-    made.autoencoder.train = False
-    made.autoencoder.path = str(models["folder"] / "base" / build.TRAINED)
+    made.autoencoder.path = autoencoder
     made.init = str(models["folder"] / "base")
     with pytest.raises(ValueError, match=r"has shape .* and the new network's .*: match them"):
         run(made, tmp_path)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from dit_jax.bench.measure import measured
 from dit_jax.bench.sizes import SIZES
-from dit_jax.bench.steps import config_of
+from dit_jax.bench.works import config_of
 from dit_jax.program import Program
 from dit_jax.train.checkpoint import Checkpointer
 

@@ -38,7 +38,7 @@ def growth_case(dial: str, config: ConfigDict, told: Rounds, base: Size = SIZES[
     """
     sizes = [grown(base, dial, factor) for factor in FACTORS]
     steps = {factor: our_step("train", size, config)[0] for factor, size in zip(FACTORS, sizes)}
-    runs, flops = in_turn(steps, told, {}), [flops_of(size, config) for size in sizes]
+    runs, flops = in_turn(steps, told, {}), [float(flops_of(size, config)) for size in sizes]
     rounds = np.array([_exponent(flops, seconds) for seconds in zip(*runs.values(), strict=True)])
     curve = [
         {"factor": factor, "seconds": float(np.median(s)), "min": min(s), "max": max(s), "flops": count}

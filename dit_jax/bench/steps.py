@@ -55,7 +55,7 @@ def our_step(work: str, size: Size, config: ConfigDict) -> tuple[Step, dict[str,
     compiling = time.perf_counter() - started
     for _ in range(WARM_UP):
         run()
-    return functools.partial(_timed, run), {"flops": float(flops), "compile_seconds": compiling}
+    return functools.partial(_timed, run), {"flops": flops, "compile_seconds": compiling}
 
 
 def our_matmul(dtype: str) -> Step:
@@ -153,7 +153,7 @@ def _wanted(work: str, size: Size) -> dict[str, dict[str, Any]]:
     return found | {"matmul, torch": {"peer": "matmul", "compiled": False, **told}}
 
 
-def in_turn(steps: Mapping[str, Step], told: Rounds, missing: dict[str, str]) -> dict[str, list[float]]:
+def in_turn(steps: Mapping[Any, Step], told: Rounds, missing: dict[str, str]) -> dict[Any, list[float]]:
     """Seconds of every step in each round; a peer that is lost goes to `missing` with all it did."""
     runs, started = {name: [] for name in steps}, time.perf_counter()
     for k in range(told.rounds):

@@ -3,6 +3,7 @@
 """What is measured of ours at a size, and against whom."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,7 @@ def _train(size: Size, config: ConfigDict) -> tuple[Run, float]:
         held[0], metrics = program.steps(held[0], batches, Horizon(1e-4, 0, 1000, 0))
         jax.block_until_ready((held[0], metrics))
 
-    return run, flops_of(size, config)
+    return run, float(flops_of(size, config))
 
 
 def _sample(size: Size, config: ConfigDict) -> tuple[Run, float]:
@@ -102,7 +103,7 @@ def _attention(size: Size, config: ConfigDict) -> tuple[Run, float]:
     shape = (size.batch, size.heads, size.num_tokens, size.width // size.heads)
     q, k, v, weight = (_normal(*shape, seed=seed).astype(size.dtype) for seed in range(4))
     step = jax.jit(jax.grad(lambda *qkv: (attend(*qkv) * weight).sum(dtype=jnp.float32), argnums=(0, 1, 2)))
-    return lambda: jax.block_until_ready(step(q, k, v)), 3 * 4 * size.num_tokens * np.prod(shape)
+    return lambda: jax.block_until_ready(step(q, k, v)), 3.0 * 4 * size.num_tokens * math.prod(shape)
 
 
 def _autoencoder(size: Size, config: ConfigDict) -> tuple[Run, float]:

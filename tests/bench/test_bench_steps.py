@@ -28,7 +28,7 @@ def test_our_steps_are_timed(work):
     step, told = our_step(work, TINY, CONFIG)
     assert step() > 0
     assert told["compile_seconds"] > 0
-    assert told["flops"] > 1e5
+    assert told["flops"] > 1e3
 
 
 @pytest.mark.parametrize("work", sorted(WORKS))

@@ -14,10 +14,7 @@ import pytest
 from tests.test_architecture import ROOT
 
 CONFIG = f"--config={pathlib.Path(__file__).with_name('tiny_run.py')}"
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": str(ROOT),
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def start(entry, *arguments, **environment):

@@ -18,10 +18,7 @@ from dit_jax.generate import load
 from tests.test_architecture import ROOT
 
 CONFIG = f"--config={pathlib.Path(__file__).with_name('tiny_sweep.py')}"
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": str(ROOT),
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def command(entry, *arguments):
