@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from dit_jax.layers.attend_cpu import blocked
 from dit_jax.layers.attend_gpu import cudnn
 from dit_jax.layers.ring import ring
 from dit_jax.layers.sharded import summable
@@ -50,29 +51,13 @@ def attend(
     return _sharded(kernel, mesh, context, q, k, v, ids)
 
 
-def plain(
-    q: Float[Array, "B heads N head_dim"],
-    k: Float[Array, "B heads M head_dim"],
-    v: Float[Array, "B heads M head_dim"],
-    ids: Ids | None,
-) -> Float[Array, "B heads N head_dim"]:
-    """`attend` by two products, the logits in memory."""
-    logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
-    logits = logits / math.sqrt(q.shape[-1])
-    if ids is not None:
-        seen = ids[0][:, None, :, None] == ids[1][:, None, None, :]
-        logits = jnp.where(seen, logits, -1e30)
-    weights = jax.nn.softmax(logits, -1).astype(v.dtype)
-    return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
-
-
 def _kernel() -> Callable:
     """That of the device. Pallas takes .6 s to import, which only a TPU is worth."""
     if platform() == "tpu":
         from dit_jax.layers.attend_tpu import splash
 
         return splash
-    return cudnn if platform() == "gpu" else plain
+    return cudnn if platform() == "gpu" else blocked
 
 
 def _sharded(

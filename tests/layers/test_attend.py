@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dit_jax.layers.attend import ids_of_mask, plain
+from dit_jax.layers.attend import ids_of_mask
+from dit_jax.layers.attend_cpu import MIN_LOGITS, blocked, plain
 from dit_jax.layers.attend_gpu import cudnn
 from dit_jax.layers.attend_tpu import splash
 
@@ -43,6 +44,20 @@ def test_splash_is_plain(case):
     given = arrays(num_queries, num_keys)
     found = both(lambda *a: splash(*a, interpret=True), *given, ids)
     for one, other in zip(found, both(plain, *given, ids), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_keys", "ids"),
+    [(300, None), (300, segments(280, 300)), (240, ids_of_mask(jnp.arange(240) < jnp.asarray([[100], [0]])))],
+    ids=["whole", "segments", "one sees nothing"],
+)
+def test_tiles_on_a_cpu_are_plain(num_keys, ids):
+    """The last tile is not full."""
+    given = arrays(280, num_keys)
+    assert 280 * num_keys > MIN_LOGITS
+    assert "while" in jax.jit(lambda *a: blocked(*a, ids)).lower(*given[:3]).as_text()
+    for one, other in zip(both(blocked, *given, ids), both(plain, *given, ids), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
