@@ -30,6 +30,7 @@ from dit_jax.bench.measure import run_cases
 from dit_jax.bench.plot import plot_bench
 from dit_jax.bench.sizes import SIZES
 from dit_jax.bench.steps import Rounds, step_case
+from dit_jax.bench.works import WORKS
 from dit_jax.files import write_whole
 from experiments.cli import run
 
@@ -48,7 +49,7 @@ DTYPE = flags.DEFINE_enum(
 )
 PEERS = flags.DEFINE_bool("peers", True, "measure PyTorch and diffusers beside ours")
 # An autoencoder does at S as many FLOPs as ten networks at L.
-SIZES_OF = {"train": SIZES, "sample": SIZES, "attention": SIZES, "autoencoder": ("S",)}
+SIZES_OF = {work: ("S",) if work == "autoencoder" else tuple(SIZES) for work in WORKS}
 
 
 def main() -> None:

@@ -81,14 +81,14 @@ def step_of(peer: str, compiled: bool, work: str, size: Size, device: str) -> Ca
     module = (call.module if isinstance(call, Diffusers) else call).to(device)
     if compiled:
         module.compile()
-    batch = size.batch * (2 if work == "sample" else 1)  # with the text, and without
+    batch = size.batch * (2 if work.startswith("sample") else 1)  # with the text, and without
     x, text = (
         torch.randn(batch, *shape, device=device),
         torch.randn(batch, TEXT_TOKENS, size.width, device=device),
     )
     t = torch.rand(batch, device=device)
-    make = train_step if work == "train" else sample_step
-    return make(module.train(work == "train"), call, x, t, text)
+    trains = work.startswith("train")
+    return (train_step if trains else sample_step)(module.train(trains), call, x, t, text)
 
 
 def train_step(module, call, x, t, text) -> Callable[[], None]:

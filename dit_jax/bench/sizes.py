@@ -23,6 +23,7 @@ class Size:
       batch: clips.
       channels: of the latents.
       dtype: of the computation: `float32` or `bfloat16`.
+      attention: of the blocks, as `DiTConfig` has it.
     """
 
     depth: int
@@ -32,6 +33,7 @@ class Size:
     batch: int
     channels: int = 16
     dtype: str = "float32"
+    attention: str = "joint"
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:

@@ -60,6 +60,7 @@ def config_of(size: Size, config: ConfigDict) -> ConfigDict:
         unroll=size.depth,
         qkv_bias=True,
         dtype=size.dtype,
+        attention=size.attention,
     )
     return config
 
@@ -98,6 +99,11 @@ def _sample(size: Size, config: ConfigDict) -> tuple[Run, float]:
     return lambda: jax.block_until_ready(sampler(state.ema, noise, batch)), flops_of(size, config) * 2 / 3
 
 
+def _alternating(prepare: Callable) -> Callable[[Size, ConfigDict], tuple[Run, float]]:
+    """With attention within frames and over time by turns, as Latte has it."""
+    return lambda size, config: prepare(dataclasses.replace(size, attention="alternating"), config)
+
+
 def _attention(size: Size, config: ConfigDict) -> tuple[Run, float]:
     """Of all tokens to all, forward and backward."""
     shape = (size.batch, size.heads, size.num_tokens, size.width // size.heads)
@@ -124,10 +130,11 @@ def _normal(*shape: int, seed: int = 0) -> Float[Array, "..."]:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-NETWORKS = ("torch", "wan", "latte")
 WORKS = {
-    "train": Work(_train, NETWORKS),
-    "sample": Work(_sample, NETWORKS),
+    "train": Work(_train, ("torch", "wan")),
+    "sample": Work(_sample, ("torch", "wan")),
+    "train_alternating": Work(_alternating(_train), ("latte",)),
+    "sample_alternating": Work(_alternating(_sample), ("latte",)),
     "attention": Work(_attention, ("sdpa",)),
     "autoencoder": Work(_autoencoder, ("wan_autoencoder",)),
 }
