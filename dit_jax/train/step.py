@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from dit_jax.arrays import Key, Scalar
 from dit_jax.train.optimizer import (
@@ -55,18 +55,21 @@ def make_train_steps(
         batch, key, lr, decay = inputs
         (loss, metrics), grads = grad_fn(state.params, batch, key)
         grad_norm = optax.global_norm(grads)
-        proposed = advance(state, grads, lr, decay)
         ok = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        kept = jax.tree.map(lambda new, old: jnp.where(ok, new, old), proposed, state)
-        state = TrainState(state.step + 1, state.skipped + ~ok, kept.params, kept.ema, kept.opt_state)
+        state = advance(state, grads, lr, decay, ok)
         norms = {f"grad_norm_{name}": optax.global_norm(grads[name]) for name in branches or {}}
         return state, {"loss": loss, "lr": lr, "grad_norm": grad_norm, **norms, **metrics}
 
-    def advance(state: TrainState, grads: PyTree, lr: Scalar, decay: Scalar) -> TrainState:
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, lr=lr)
-        params = optax.apply_updates(state.params, updates)
-        ema = jax.tree.map(lambda e, p: p + decay * (e - p), state.ema, params)
-        return TrainState(state.step, state.skipped, params, averaged(opt_state, params, ema), opt_state)
+    def advance(
+        state: TrainState, grads: PyTree, lr: Scalar, decay: Scalar, ok: Bool[Array, ""]
+    ) -> TrainState:
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, lr=lr, ok=ok)
+        params = jax.tree.map(lambda p, u: jnp.where(ok, p + u, p), state.params, updates)
+        # Of the old ones nothing is read any more, so that the new ones take their place in memory.
+        params = jax.lax.optimization_barrier(params)
+        ema = jax.tree.map(lambda e, p: jnp.where(ok, p + decay * (e - p), e), state.ema, params)
+        ema = averaged(opt_state, params, ema)
+        return TrainState(state.step + 1, state.skipped + ~ok, params, ema, opt_state)
 
     def steps(state: TrainState, batches: PyTree, horizon: Horizon) -> tuple[TrainState, StepMetrics]:
         # What depends on the step alone is computed for the whole chunk at once: inside the loop XLA
