@@ -57,7 +57,7 @@ def config_of(size: Size, config: ConfigDict) -> ConfigDict:
         patch=PATCH,
         text_width=size.width,
         time_features=TIME_FEATURES,
-        unroll=size.depth,
+        unroll=size.depth if size.depth <= 4 else 1,
         qkv_bias=True,
         dtype=size.dtype,
         attention=size.attention,

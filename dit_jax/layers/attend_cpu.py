@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-TILE = 256  # queries
-MIN_LOGITS = 2**16  # of a head, below which all heads at once are faster
+TILE = 2**20  # logits, which stay in the cache
+MIN_LOGITS = 2**17  # of a head, below which all heads at once are faster
 UNSEEN = -1e30
 
 
@@ -78,7 +78,8 @@ def _forward(q, k, v, ids):
         head, tiles = given
         return jax.lax.map(functools.partial(_tile_forward, head), tiles)
 
-    tiles = Tile(*jax.tree.map(_tiled, (q, numbers[0])))
+    tiled = functools.partial(_tiled, size=_tile_size(q, k))
+    tiles = Tile(*jax.tree.map(tiled, (q, numbers[0])))
     y, largest, total = jax.lax.map(of_head, (Head(*_by_head((k, v, numbers[1]))), tiles))
     y = _whole(y, q.shape)
     return y, (q, k, v, ids, y, largest, total)
@@ -103,7 +104,8 @@ def _backward(kept, dy):
         start = (jnp.zeros_like(head.k), jnp.zeros_like(head.v))
         return jax.lax.scan(functools.partial(_tile_backward, head), start, tiles)
 
-    tiles = (Tile(*jax.tree.map(_tiled, (q, numbers[0]))), largest, total, _tiled(y), _tiled(dy))
+    tiled = functools.partial(_tiled, size=_tile_size(q, k))
+    tiles = (Tile(*jax.tree.map(tiled, (q, numbers[0]))), largest, total, tiled(y), tiled(dy))
     (dk, dv), dq = jax.lax.map(of_head, (Head(*_by_head((k, v, numbers[1]))), tiles))
     return _whole(dq.swapaxes(2, 3), q.shape), dk.reshape(k.shape), dv.reshape(v.shape), None
 
@@ -126,9 +128,12 @@ def _by_head(tree):
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
 
 
-def _tiled(a: Array) -> Array:
-    """Queries of every head, `(B heads) tiles n ...`, with zeros after the last."""
-    size = min(TILE, a.shape[2])
+def _tile_size(q: Array, k: Array) -> int:
+    return min(q.shape[2], max(128, TILE // k.shape[2]))
+
+
+def _tiled(a: Array, size: int) -> Array:
+    """Queries of every head, `(B heads) tiles size ...`, with zeros after the last."""
     pad = [(0, 0), (0, 0), (0, -a.shape[2] % size)] + [(0, 0)] * (a.ndim - 3)
     return jnp.pad(a, pad).reshape(a.shape[0] * a.shape[1], -1, size, *a.shape[3:])
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dit_jax.mesh import platform
+
 EPSILON = 1e-6
 
 
@@ -18,7 +20,17 @@ def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     x32 = x.astype(jnp.float32)
     mean = x32.mean(-1, keepdims=True)
     variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
-    return ((x32 - mean) * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)
+    return _over_root(x32 - mean, variance).astype(x.dtype)
+
+
+def _over_root(x: Float[Array, "*batch d"], square: Float[Array, "*batch 1"]) -> Float[Array, "*batch d"]:
+    """`x / sqrt(square + EPSILON)`.
+
+    On a CPU by a division, which XLA does once; a product it makes anew for all that read it, at 2 to 4 % of a step.
+    """
+    if platform() == "cpu":
+        return x / jnp.sqrt(square + EPSILON)
+    return x * jax.lax.rsqrt(square + EPSILON)
 
 
 class LayerNorm(nnx.Module):
@@ -38,8 +50,7 @@ def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, " d"]) -> Float[Arr
     Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", arXiv 1910.07467, eq. 4.
     """
     x32 = x.astype(jnp.float32)
-    scale = jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + EPSILON)
-    return (x32 * scale * gain).astype(x.dtype)
+    return (_over_root(x32, jnp.square(x32).mean(-1, keepdims=True)) * gain).astype(x.dtype)
 
 
 def modulate(

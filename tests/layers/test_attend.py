@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dit_jax.layers import attend_cpu
 from dit_jax.layers.attend import ids_of_mask
 from dit_jax.layers.attend_cpu import MIN_LOGITS, blocked, plain
 from dit_jax.layers.attend_gpu import cudnn
@@ -49,11 +50,12 @@ def test_splash_is_plain(case):
 
 @pytest.mark.parametrize(
     ("num_keys", "ids"),
-    [(300, None), (300, segments(280, 300)), (240, ids_of_mask(jnp.arange(240) < jnp.asarray([[100], [0]])))],
+    [(500, None), (500, segments(280, 500)), (480, ids_of_mask(jnp.arange(480) < jnp.asarray([[100], [0]])))],
     ids=["whole", "segments", "one sees nothing"],
 )
-def test_tiles_on_a_cpu_are_plain(num_keys, ids):
-    """The last tile is not full."""
+def test_tiles_on_a_cpu_are_plain(num_keys, ids, monkeypatch):
+    """The last of three tiles is not full."""
+    monkeypatch.setattr(attend_cpu, "TILE", 1)
     given = arrays(280, num_keys)
     assert 280 * num_keys > MIN_LOGITS
     assert "while" in jax.jit(lambda *a: blocked(*a, ids)).lower(*given[:3]).as_text()
