@@ -9,9 +9,8 @@
 
 `--config=configs/video_autoencoder.py:NAME` takes another compression, NAME being one of `PRESETS`.
 
-On one core the default trains in 5 minutes of CPU time, and in 14 on a core three times as slow beside other work,
-with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, and MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 in the
-environment: otherwise glibc gives every step's memory back to the kernel, which took 40 % on top.
+On one core, with XLA_FLAGS=--xla_cpu_multi_thread_eigen=false, the default trains in 5 minutes of CPU time, and in 14
+on a core three times as slow beside other work.
 """
 
 from ml_collections import ConfigDict

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dit_jax.memory import keep_memory
+
 DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error", module_name="experiments")
 
 # What a user can mend: a value, a path. Configs and flags are parsed before `main`, with a wider net.
@@ -60,6 +62,7 @@ def run(
         try:
             if len(argv) > 1:
                 raise ValueError(f"{argv[1]!r} is not a flag: write --name=value")
+            keep_memory()
             _join_hosts(several_processes)
             return main()
         except KeyboardInterrupt:

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is freed is kept: the same large block costs no new pages again."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, sys
+from dit_jax.memory import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+for turn in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = bytearray(64 * 2**20)
+    block[::4096] = b"x" * (len(block) // 4096)
+    del block
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone is told")
+def test_what_is_freed_is_kept():
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("keep", "return")
+    }
+    assert faults["keep"] < faults["return"] / 4  # pages may be of 4 KiB or of 2 MiB
