@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -131,26 +131,28 @@ def step_case(work: str, name: str, size: Size, config: ConfigDict, told: Rounds
       told: how often, and beside whom.
 
     Returns:
-      A row as `measured` gives it, in seconds: lower is better. `ratio` is the fastest peer's median over ours, above
-      1 where we are faster; `share_of_matmul_peak` the FLOPs of the model over those of a square product, on this
+      A row as `measured` gives it, in seconds: lower is better. `ratio` is the fastest peer's median over ours of the
+      same rounds, above 1 where we are faster; `share_of_matmul_peak` the FLOPs of the model over those of a square product, on this
       machine in the same rounds.
     """
     ours, about = our_step(work, size, config)
-    wanted = _wanted(work, size) if told.with_peers else {}
-    with peers(wanted, told.threads) as (steps, missing):
-        steps = {"ours": ours, "matmul": our_matmul(size.dtype), **steps}
-        runs = in_turn(steps, told, missing)
-    return step_row(f"{work}_{name}", about.pop("flops"), runs) | about | {"missing": missing}
+    fixed, rounds, missing = {"ours": ours, "matmul": our_matmul(size.dtype)}, [], {}
+    for wanted in _groups(work, size) if told.with_peers else [{}]:
+        with peers(wanted, told.threads) as (steps, absent):
+            rounds.append(in_turn(fixed | steps, told, absent))
+            missing |= absent
+    return step_row(f"{work}_{name}", about.pop("flops"), rounds) | about | {"missing": missing}
 
 
-def _wanted(work: str, size: Size) -> dict[str, dict[str, Any]]:
+def _groups(work: str, size: Size) -> list[dict[str, dict[str, Any]]]:
+    """What runs side by side: each peer twice, as more would not find room in memory, and PyTorch's product."""
     told = {"work": work, "size": dataclasses.asdict(size)}
-    found = {
-        f"{peer}, {'compiled' if compiled else 'eager'}": {"peer": peer, "compiled": compiled, **told}
+    ways = {"eager": False, "compiled": True}
+    return [
+        {"matmul, torch": {"peer": "matmul", "compiled": False, **told}}
+        | {f"{peer}, {way}": {"peer": peer, "compiled": compiled, **told} for way, compiled in ways.items()}
         for peer in WORKS[work].peers
-        for compiled in (False, True)
-    }
-    return found | {"matmul, torch": {"peer": "matmul", "compiled": False, **told}}
+    ]
 
 
 def in_turn(steps: Mapping[Any, Step], told: Rounds, missing: dict[str, str]) -> dict[Any, list[float]]:
@@ -168,24 +170,28 @@ def in_turn(steps: Mapping[Any, Step], told: Rounds, missing: dict[str, str]) ->
     return runs
 
 
-def step_row(title: str, flops: float, runs: dict[str, list[float]]) -> dict[str, Any]:
-    """What `step_case` returns, of the seconds of each step: `ours`, `matmul...`, and the peers' by name."""
-    medians = {name: statistics.median(values) for name, values in runs.items()}
-    products = [medians[name] for name in runs if name.startswith("matmul")]
-    others = {
-        name: value for name, value in medians.items() if name != "ours" and not name.startswith("matmul")
-    }
-    peak = 2 * MATMUL**3 / min(products)
-    fastest = min(others, key=others.get) if others else None
+def step_row(title: str, flops: float, groups: Sequence[Mapping[str, list[float]]]) -> dict[str, Any]:
+    """What `step_case` returns, of the seconds of each step in each group: `ours`, `matmul...`, and peers by name."""
+    medians = [{name: statistics.median(runs) for name, runs in group.items()} for group in groups]
+    products = [value for group in medians for name, value in group.items() if name.startswith("matmul")]
+    found = {}
+    for group, runs in zip(medians, groups, strict=True):
+        for name in group:
+            if name != "ours" and not name.startswith("matmul"):
+                told = {"median": group[name], "ratio": group[name] / group["ours"], "runs": runs[name]}
+                found[name] = told
+    ours = [seconds for group in groups for seconds in group["ours"]]
+    speed, peak = flops / statistics.median(ours), 2 * MATMUL**3 / min(products)
+    fastest = min(found, key=lambda name: found[name]["ratio"]) if found else None
     return measured(
         title,
         "s",
-        runs["ours"],
+        ours,
         flops=flops,
-        flops_per_second=flops / medians["ours"],
+        flops_per_second=speed,
         matmul_flops_per_second=peak,
-        share_of_matmul_peak=flops / medians["ours"] / peak,
-        peers={name: {"median": others[name], "runs": runs[name]} for name in others},
+        share_of_matmul_peak=speed / peak,
+        peers=found,
         fastest_peer=fastest,
-        ratio=others[fastest] / medians["ours"] if fastest else None,
+        ratio=found[fastest]["ratio"] if fastest else None,
     )

@@ -74,11 +74,15 @@ def test_the_network_in_pytorch_has_our_parameters():
 
 
 def test_a_row_compares_medians_of_the_same_rounds():
-    runs = {"ours": [2.0, 1.0, 3.0], "matmul": [0.1] * 3, "slow": [9.0] * 3, "fast": [1.0, 4.0, 3.0]}
-    row = step_row("train_S", 5e9, runs)
-    assert (row["value"], row["fastest_peer"], row["ratio"]) == (2.0, "fast", 1.5)
-    assert row["share_of_matmul_peak"] == pytest.approx(5e9 / 2 / (2 * 1024**3 / 0.1))
-    assert step_row("sample_S", 1e9, {"ours": [1.0], "matmul": [1.0]})["ratio"] is None
+    groups = [
+        {"ours": [2.0, 1.0, 3.0], "matmul": [0.1] * 3, "slow": [9.0] * 3},
+        {"ours": [4.0, 4.0, 4.0], "matmul": [0.2] * 3, "fast": [6.0, 1.0, 8.0]},
+    ]
+    row = step_row("train_S", 5e9, groups)
+    assert (row["value"], row["fastest_peer"], row["ratio"]) == (3.5, "fast", 1.5)
+    assert row["peers"]["slow"]["ratio"] == 4.5
+    assert row["share_of_matmul_peak"] == pytest.approx(5e9 / 3.5 / (2 * 1024**3 / 0.1))
+    assert step_row("sample_S", 1e9, [{"ours": [1.0], "matmul": [1.0]}])["ratio"] is None
 
 
 def test_a_case_without_peers_is_ours_alone():
