@@ -132,8 +132,8 @@ def step_case(work: str, name: str, size: Size, config: ConfigDict, told: Rounds
 
     Returns:
       A row as `measured` gives it, in seconds: lower is better. `ratio` is the fastest peer's median over ours of the
-      same rounds, above 1 where we are faster; `share_of_matmul_peak` the FLOPs of the model over those of a square product, on this
-      machine in the same rounds.
+      same rounds, above 1 where we are faster; `share_of_matmul_peak` the FLOPs of the model over those of a square
+      product, on this machine in the same rounds.
     """
     ours, about = our_step(work, size, config)
     fixed, rounds, missing = {"ours": ours, "matmul": our_matmul(size.dtype)}, [], {}
