@@ -28,6 +28,9 @@ WIDTHS = flags.DEFINE_list(
 STEPS = flags.DEFINE_integer("steps", 10, "of training", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 2, "how many", lower_bound=1)
 LR = flags.DEFINE_float("lr", 3e-3, "learning rate", lower_bound=0.0)
+EPS = flags.DEFINE_float(
+    "eps", 1e-12, "Adam's; less than the gradients of any layer at any width", lower_bound=0.0
+)
 OUT = flags.DEFINE_string("out", "runs/coordinate_check", "directory for BACKBONE.json and BACKBONE.png")
 
 
@@ -35,7 +38,7 @@ def measure(backbone: str, widths: list[int]) -> dict[str, dict[str, list[float]
     """Changes of each layer at each width, with transfer and without."""
     found = {}
     for title, base in (("with transfer", widths[0]), ("without", 0)):
-        optimizer = dict(name=OPTIMIZER.value, lr=LR.value, base_width=base)
+        optimizer = dict(name=OPTIMIZER.value, lr=LR.value, eps=EPS.value, base_width=base)
         configs = [config_at(backbone, width, **optimizer) for width in widths]
         told = [changes(one, STEPS.value, SEEDS.value) for one in track(configs, f"{backbone} {title}")]
         found[title] = {layer: [one[layer] for one in told] for layer in told[0]}
