@@ -108,6 +108,26 @@ def test_chunks_change_no_number(tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+class Told(list):
+    """Losses, and how far the batches were when each was read."""
+
+    def __init__(self, batches):
+        self.batches, self.positions = batches, []
+
+    def append(self, told):
+        super().append(told)
+        self.positions.append(self.batches.position)
+
+
+def test_the_device_never_waits_for_the_host(tmp_path):
+    """A chunk's metrics are read when the next is on its way."""
+    batches = Points()
+    told = Told(batches)
+    run(tmp_path, batches, losses=told, save_every_steps=40)
+    assert [step for step, _ in told] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert told.positions == [10, 15, 20, 25, 30, 35, 40, 40]
+
+
 def test_seeds_change_numbers():
     batches = jax.tree.map(lambda *a: np.stack(a), *[next(Points()) for _ in range(3)])
     runs = [
