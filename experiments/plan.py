@@ -4,6 +4,7 @@
 
 python -m experiments.plan --config=configs/pod.py:xl_4k --config.mesh.fsdp=16 --topology=v5e:4x4 --out=plan.json
 python -m experiments.plan --config=configs/pod.py:xl_4k --topology=v5e:4x4 --search
+python -m experiments.plan --config=configs/pod.py:xl_4k --topology=v5e:4x4 --what=sample
 python -m experiments.plan ... --law=law.json --chip_hours=1000
 
 TPUs need libtpu (pip install dit_jax[tpu]); docs/plan.md says how to read a plan.
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from dit_jax.files import write_whole
 from dit_jax.plan.budget import bought, read_law
+from dit_jax.plan.jobs import JOBS
 from dit_jax.plan.page import show, table
 from dit_jax.plan.plan import make_plan
 from dit_jax.plan.search import search
@@ -26,6 +28,9 @@ from experiments.cli import define_config, numbers, run
 CONFIG = define_config("pod.py")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "chips, such as v5e:4x4, h100:8, cpu:8")
 OUT = flags.DEFINE_string("out", "plan.json", "file for the plan")
+WHAT = flags.DEFINE_enum(
+    "what", "train", sorted(JOBS), "a training step, all steps of config.sampler, or the decoding of a batch"
+)
 TOKENS = flags.DEFINE_float("tokens", None, "video tokens of a budget, to be costed")
 DOLLARS = flags.DEFINE_float("dollars_per_chip_hour", None, "price of a chip")
 LAW = flags.DEFINE_string("law", None, "law.json, for what --chip_hours buy")
@@ -40,7 +45,7 @@ def main() -> None:
     law = read_law(LAW.value) if LAW.value else None
     if (law is None) != (CHIP_HOURS.value is None):
         raise ValueError("--law and --chip_hours go together: give both or neither")
-    budget = dict(tokens=TOKENS.value, dollars_per_chip_hour=DOLLARS.value)
+    budget = dict(tokens=TOKENS.value, dollars_per_chip_hour=DOLLARS.value, what=WHAT.value)
     if SEARCH.value:
         fixed = {axis: int(size) for axis, size in numbers(FIXED.value).items()}
         found = search(CONFIG.value, where, fixed, report=console.print, **budget)

@@ -69,6 +69,12 @@ def save_autoencoder(
         partial.unlink(missing_ok=True)
 
 
+def abstract_autoencoder(config: AnyConfig) -> CausalAutoencoder:
+    """One of these sizes, without memory for its parameters."""
+    (module,) = (kind.module for kind in KINDS.values() if isinstance(config, kind.config))
+    return nnx.eval_shape(lambda: module(config, rngs=nnx.Rngs(0)))
+
+
 def load_autoencoder(path: str | os.PathLike) -> tuple[CausalAutoencoder, LatentStats]:
     """Reads what `save_autoencoder` wrote; parameters are float32.
 
@@ -78,10 +84,7 @@ def load_autoencoder(path: str | os.PathLike) -> tuple[CausalAutoencoder, Latent
     """
     try:
         with safe_open(path, "numpy") as file:
-            module, config = _read_config(file.metadata())
-            model = nnx.eval_shape(
-                lambda: module(config, rngs=nnx.Rngs(0))
-            )  # without memory for its parameters
+            model = abstract_autoencoder(_read_config(file.metadata()))
             expected = _expected(model)
             _check(file, expected)
             leaves = {name: _read_leaf(file, name) for name in expected}
@@ -100,7 +103,7 @@ def read_autoencoder_config(path: str | os.PathLike) -> AnyConfig:
     """
     try:
         with safe_open(path, "numpy") as file:
-            return _read_config(file.metadata())[1]
+            return _read_config(file.metadata())
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
@@ -111,8 +114,7 @@ def _parameters(model: CausalAutoencoder) -> dict[str, nnx.Param]:
     return {".".join(map(str, path)): node for path, node in nodes if isinstance(node, nnx.Param)}
 
 
-def _read_config(metadata: dict[str, str] | None) -> tuple[type[CausalAutoencoder], AnyConfig]:
-    """The module, and its config."""
+def _read_config(metadata: dict[str, str] | None) -> AnyConfig:
     if "config" not in (metadata or {}):
         raise ValueError(
             "no config in its metadata: not an autoencoder's weights, or another library's, which "
@@ -123,7 +125,7 @@ def _read_config(metadata: dict[str, str] | None) -> tuple[type[CausalAutoencode
         if (name := fields.pop("kind", "autoencoder")) not in KINDS:
             raise ValueError(f"kind={name!r} is not one of {', '.join(KINDS)}")
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return KINDS[name].module, KINDS[name].config(**fields)
+        return KINDS[name].config(**fields)
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"the config in its metadata is not valid: {reason}") from None

@@ -60,6 +60,11 @@ class SamplerConfig:
                 f"sigma_max={self.sigma_max}"
             )
 
+    @property
+    def num_evaluations(self) -> int:
+        """Of the velocity, for one clip."""
+        return 2 * self.num_steps - 1 if self.method == "heun" else self.num_steps
+
 
 def step_times(config: SamplerConfig, path: str) -> Float[Array, " steps_and_1"]:
     """From noise to data, before they are shifted; the last is 0."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training step of a config, compiled for devices that need not be there."""
+"""What a config does, compiled for devices that need not be there."""
 
 import copy
 import dataclasses
@@ -11,19 +11,13 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from dit_jax import build, prompts
+from dit_jax import build
 from dit_jax.backbone.patchify import token_grid
-from dit_jax.mesh import batch_spec, make_mesh
-from dit_jax.program import Program
-from dit_jax.prompts import ByteText
+from dit_jax.mesh import make_mesh
+from dit_jax.plan.jobs import JOBS
 from dit_jax.sections import construct
-from dit_jax.train.optimizer import Horizon
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # The compiler's ways to say that memory is out: of all that it holds, or of temporaries alone.
@@ -101,20 +95,18 @@ def planned(config: ConfigDict, num_chips: int) -> tuple[ConfigDict, tuple[int, 
     return config, shape
 
 
-def compile_step(
-    config: ConfigDict, latent_shape: tuple[int, ...], devices: tuple[jax.Device, ...]
+def compile_job(
+    what: str, config: ConfigDict, latent_shape: tuple[int, ...], devices: tuple[jax.Device, ...]
 ) -> Compiled:
-    """Compiles one training step of `config`, as `planned`, ahead of time.
+    """Compiles one of `JOBS` for `config`, as `planned`, ahead of time.
 
     Raises:
       ValueError: the mesh does not suit the devices, or the batch the mesh.
     """
     mesh = make_mesh(build.section(config, "mesh"), list(devices))
-    program = Program(config, mesh=mesh, null=_null(config))
-    batch = abstract_batch(config, latent_shape, mesh)
     started = time.monotonic()
     try:
-        lowered = program.steps.lower(program.abstract, batch, Horizon(1e-4, 100, 1000, 0))
+        lowered = JOBS[what].lower(config, latent_shape, mesh)
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -135,29 +127,6 @@ def _optimised(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled) -> st
             lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
             texts = pathlib.Path(folder).glob("*after_optimizations.txt")
             return max((path.read_text() for path in texts), key=len)
-
-
-def abstract_batch(config: ConfigDict, latent_shape: tuple[int, ...], mesh: Mesh) -> PyTree:
-    """Shapes and shardings of what one step trains on."""
-    size = config.loader.batch_size
-    arrays = {"latents": ((size, *latent_shape), jnp.float32)}
-    for name, row in _null(config).items():
-        arrays[name] = ((size, *row.shape[1:]), row.dtype)
-    return {
-        name: jax.ShapeDtypeStruct(
-            (1, *shape), dtype, sharding=NamedSharding(mesh, batch_spec((1, *shape), mesh, 1))
-        )
-        for name, (shape, dtype) in arrays.items()
-    }
-
-
-def _null(config: ConfigDict) -> dict[str, np.ndarray]:
-    """Text of the empty prompt; of a frozen encoder its shape alone, for which no weights are needed."""
-    text = prompts.text(config)
-    if isinstance(text, ByteText):
-        return text([""])
-    shape = (1, text.num_tokens, config.backbone.text_width)
-    return {"text_tokens": np.zeros(shape, np.float32), "text_mask": np.zeros(shape[:2], bool)}
 
 
 def _memory(stats: Any) -> dict[str, int | None]:

@@ -45,7 +45,8 @@ def show(console: Console, plan: Mapping[str, Any]) -> None:
 
 
 def _lines(plan: Mapping[str, Any]) -> list[str]:
-    head = f"{plan['topology']}, {mesh_name(plan['mesh'])}, remat={plan['remat']}, {plan['batch_size']} clips a step"
+    where, how = f"{plan['topology']}, {mesh_name(plan['mesh'])}", f"remat={plan['remat']}"
+    head = f"{plan['what']}: {where}, {how}, {plan['batch_size']} clips a step"
     if not plan["fits"]:
         return [f"{head}: does not fit: {plan['refusal']}"]
     widened = plan["float32_products"]
@@ -58,7 +59,9 @@ def _lines(plan: Mapping[str, Any]) -> list[str]:
     ]
     if seconds := plan["step_seconds"]:
         parts = ", ".join(f"{name} {1000 * s:.4g}" for name, s in seconds.items() if s is not None)
-        lines += [f"step in ms: {parts}", f"model FLOPs: {plan['flops']:.3g} a step, MFU {plan['mfu']:.1%}"]
+        lines.append(f"step in ms: {parts}")
+        if plan["mfu"]:
+            lines.append(f"model FLOPs: {plan['flops']:.3g} a step, MFU {plan['mfu']:.1%}")
     if cost := plan["cost"]:
         dollars = "" if cost["dollars"] is None else f", {cost['dollars']:.4g} dollars"
         lines += [

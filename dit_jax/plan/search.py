@@ -37,7 +37,7 @@ def search(
     fixed: dict[str, int],
     remats: Sequence[str] = tuple(REMAT),
     report: Callable[[str], None] = lambda line: None,
-    **budget: float | None,
+    **budget: float | str | None,
 ) -> list[dict[str, Any]]:
     """Plans of all meshes and policies; those that fit first, by tokens per second, then by memory.
 
@@ -47,7 +47,7 @@ def search(
       fixed: axes of the mesh that are not searched.
       remats: policies; a backbone without any is planned as it is.
       report: told of each, also of those that are impossible, with the reason.
-      budget: `tokens` and `dollars_per_chip_hour`, see `make_plan`.
+      budget: `tokens`, `dollars_per_chip_hour` and `what`, see `make_plan`.
 
     Raises:
       ValueError: no mesh is possible; the last reason is told.

@@ -59,6 +59,17 @@ def test_flops_are_the_formula_s_and_the_program_s(plans):
     assert 3.5 < plans["one"]["step_flops_per_chip"] / (flops / 3) < 4.2
 
 
+def test_samples_and_their_decoding_are_planned(plans):
+    """16 of Heun's steps evaluate 31 times, with the text and without, each a third of a training step."""
+    config, shape = planned(tiny(), 1)
+    sample, decode = plans["sample"], plans["decode"]
+    assert sample["flops"] == step_flops(config, shape) // 3 * 31 * 2
+    assert 0.95 < 8 * sample["step_flops_per_chip"] / sample["flops"] < 1.05
+    assert sample["hbm_bytes"]["arguments"] < plans["eight"]["hbm_bytes"]["arguments"] / 2  # no moments
+    assert decode["fits"]
+    assert decode["step_flops_per_chip"] > 1e6
+
+
 def test_float32_products_are_found(plans):
     assert plans["one"]["float32_products"]["in_loops"] >= 20
     assert plans["search"][0]["float32_products"]["in_loops"] <= 4  # those of attention's own backward pass

@@ -35,6 +35,8 @@ def main(out):
     plans = {
         "one": make_plan(tiny(), topology("cpu:1")),
         "eight": make_plan(sharded, eight),
+        "sample": make_plan(sharded, eight, what="sample"),
+        "decode": make_plan(sharded, eight, what="decode"),
         "search": search(
             tiny(dtype="bfloat16"),
             topology("h100:2"),
