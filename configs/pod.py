@@ -8,6 +8,7 @@ python -m experiments.plan --config=configs/pod.py:xl_4k --config.mesh.fsdp=16 -
 |---|---|---|
 | xl | 1152 x 28, 9 | 0.8 billion |
 | 2.6b | 2048 x 28, 16 | 2.6 billion |
+| 14b | Wan-14B's: 5120 x 40, 40 | 14.3 billion |
 
 With full remat and one video a chip, by their plans (docs/plan.md):
 
@@ -18,18 +19,28 @@ With full remat and one video a chip, by their plans (docs/plan.md):
 | xl_16k | v5e:4x4, fsdp=16 | 3.4 | 1698 | 47 % |
 | xl_16k | v5p:2x2x2, fsdp=8 | 4.2 | 742 | 46 % |
 | 2.6b_16k | v5p:2x2x2, fsdp=8 | 10.3 | 1564 | 49 % |
+| 2.6b_16k | h100:8, fsdp=8 | 16.2, by XLA for CPUs | | |
+| 14b_16k | h200:8, fsdp=8 | 60.5, by XLA for CPUs | | |
 
 Clips have 16 frames of 32 x 32 (4k tokens) or 64 x 64 (16k) latents; text comes as 256 tokens of a T5-XXL.
 Training one reads stored latents of such clips: see experiments.encode and `config.data.path`.
 """
 
+from dataclasses import asdict
+
 from ml_collections import ConfigDict
 
 from configs import known_world
+from dit_jax.backbone.presets import PRESETS
 
-SIZES = {"xl": dict(width=1152, num_heads=9), "2.6b": dict(width=2048, num_heads=16)}
-SIDES = {"4k": 32, "16k": 64}
 CHANNELS = 16
+SIZES = {
+    "xl": dict(width=1152, depth=28, num_heads=9),
+    "2.6b": dict(width=2048, depth=28, num_heads=16),
+    "14b": asdict(PRESETS["Wan-14B"]),
+}
+ALL = dict(in_channels=CHANNELS, patch=(1, 2, 2), text_width=4096, text_projection=True, time_features=256)
+SIDES = {"4k": 32, "16k": 64}
 
 
 def get_config(name: str = "xl_4k") -> ConfigDict:
@@ -46,18 +57,8 @@ def get_config(name: str = "xl_4k") -> ConfigDict:
     config.data.update(source="latents", path="latents")
     config.text.name = "t5"
     config.frozen_text.num_tokens = 256
-    config.backbone.update(
-        **SIZES[size],
-        depth=28,
-        in_channels=CHANNELS,
-        patch=(1, 2, 2),
-        text_width=4096,
-        text_projection=True,
-        time_features=256,
-        unroll=1,
-        remat="full",
-        dtype="bfloat16",
-    )
+    how = dict(unroll=1, remat="full", dtype="bfloat16")
+    config.backbone.update(ALL | SIZES[size] | how)
     config.optimizer.update(lr=1e-4, warmup_steps=1000)
     config.train.chunk_steps = 1
     config.loader.batch_size = 256
