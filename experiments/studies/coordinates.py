@@ -87,7 +87,8 @@ def _batch(config: ConfigDict) -> tuple[tuple, Float[Array, "B t h w c"]]:
     world = KnownWorld(KnownWorldConfig(level=1, num_frames=t, height=PIXELS * h, width=PIXELS * w))
     clips = [world[i] for i in range(count)]
     keys = jax.random.split(jax.random.key(0), 2)
-    cells = patchify(as_pixels(np.stack([clip.video for clip in clips])), (1, PIXELS, PIXELS))
+    video = jnp.asarray(np.stack([clip.video for clip in clips]))
+    cells = patchify(as_pixels(video), (1, PIXELS, PIXELS))
     x0 = (cells @ jax.random.orthogonal(keys[0], cells.shape[-1])[:, :channels]).reshape(LATENTS)
     x0 = jax.nn.standardize(x0, axis=(0, 1, 2, 3))
     noise, times = jax.random.normal(keys[1], LATENTS), jnp.linspace(0.1, 0.9, count)
