@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training and sampling steps: ours, and the peers' in turn with them."""
+"""Work of ours, and the peers' in turn with it."""
 
 import contextlib
 import dataclasses
@@ -95,12 +95,12 @@ def peers(
             stack.callback(process.kill)
             try:
                 answer = _answer(process, READY_SECONDS)
-                steps[name] = functools.partial(_ask, process)
             except PeerLost as error:
                 answer = {"error": str(error)}
             if "error" in answer:
                 missing[name] = answer["error"]
-                steps.pop(name, None)
+            else:
+                steps[name] = functools.partial(_ask, process)
         yield steps, missing
 
 
