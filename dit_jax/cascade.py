@@ -20,6 +20,7 @@ from dit_jax.diffusion.known import task_mask
 from dit_jax.diffusion.objective import DEFAULT, ObjectiveConfig
 from dit_jax.diffusion.path import Network, add_noise
 from dit_jax.diffusion.sampler import SamplerConfig, sample
+from dit_jax.mesh import compiler_options
 
 INTERPOLATE, UPSAMPLE = "slow_motion", "upsample"  # what the stages after the first are asked for
 ENLARGED = 2  # height and width, by the last stage
@@ -176,4 +177,4 @@ class Drawn:
             how = dict(known=known, given=given, key=key)
             return sample(self.velocity, noise, cond, self.sampler, self.objective, **how)
 
-        return jax.jit(draw)
+        return jax.jit(draw, compiler_options=compiler_options())

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import PyTree
 
 AXES = ("data", "fsdp", "model", "seq")
@@ -24,6 +24,9 @@ BATCH_AXES = ("data", "fsdp")
 CONTEXTS = ("gather", "ulysses", "ring")
 MIN_SHARDED_SIZE = 2**14  # smaller parameters cost more to gather than to hold
 PACKED_SEQUENCES = ("tokens", "positions", "segment_ids")  # of packed rows: `B N ...`
+
+# A kernel's share of a TPU's fast memory, of 16 MiB by default: room for the keys of long clips.
+TPU_OPTIONS = {"xla_tpu_scoped_vmem_limit_kib": 96 * 1024}
 
 HOST_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 SLURM_TASKS = "SLURM_STEP_NUM_TASKS"  # set within `srun` alone: a batch script itself is one process
@@ -109,6 +112,12 @@ def platform() -> str:
     """Of the devices that layers are traced for: `cpu`, `gpu`, `tpu`."""
     mesh, _ = ambient()
     return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
+def compiler_options(sharding: Sharding | None = None) -> dict[str, int]:
+    """How programs with layers are compiled where an array of theirs lies; on the default devices by default."""
+    kind = jax.default_backend() if sharding is None else next(iter(sharding.device_set)).platform
+    return TPU_OPTIONS if kind == "tpu" else {}
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:

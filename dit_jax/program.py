@@ -30,7 +30,7 @@ from dit_jax.diffusion.sampler import SamplerConfig, sample
 from dit_jax.diffusion.time import time_bins
 from dit_jax.evaluate.loss_grid import make_loss_grid
 from dit_jax.first_frame import NULL, drawn_frame
-from dit_jax.mesh import make_mesh, on_mesh
+from dit_jax.mesh import compiler_options, make_mesh, on_mesh
 from dit_jax.pixels import as_pixels
 from dit_jax.scales import scales
 from dit_jax.train.accumulate import accumulated
@@ -128,7 +128,7 @@ class Program:
             velocity = guided(self.velocity(params), self._null, *scales)
             return sample(velocity, noise, cond, config, self._objective, known=known, given=given, key=key)
 
-        return jax.jit(draw_latents)
+        return jax.jit(draw_latents, compiler_options=compiler_options(self.abstract.step.sharding))
 
     def _drawn(self, batch: dict[str, jax.Array], key: Key) -> Drawn:
         """What the loss of a batch reads besides the parameters."""

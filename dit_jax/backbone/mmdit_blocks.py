@@ -20,6 +20,7 @@ from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import modulate
 
+Heads = Float[Array, "B heads N head_dim"]
 Streams = tuple[Float[Array, "B M D"], Float[Array, "B N D"]]  # text and video
 
 
@@ -46,9 +47,9 @@ class Stream(nnx.Module):
         """What goes into the attention, given the `modulation_parts`."""
         return self.attention.heads(modulate(x, *parts[:2]).astype(x.dtype))
 
-    def after(self, x: Tokens, attended: Tokens, parts: list[Float[Array, "B _ D"]]) -> Tokens:
+    def after(self, x: Tokens, attended: Heads, parts: list[Float[Array, "B _ D"]]) -> Tokens:
         """The tokens after what they saw and the perceptron."""
-        x = x + parts[2] * self.attention.out(attended)
+        x = x + parts[2] * self.attention.out.from_heads(attended)
         return gated(x, self.mlp, iter(parts[3:]))
 
 
@@ -65,7 +66,7 @@ class DoubleBlock(nnx.Module):
         video_parts = modulation_parts(self.video.modulation, context.video, video)
         pairs = zip(self.text.heads(text, text_parts), self.video.heads(video, video_parts))
         attended = attend_jointly(tuple(jnp.concatenate(pair, 2) for pair in pairs), context.group)
-        seen_by_text, seen_by_video = jnp.split(attended, [text.shape[1]], 1)
+        seen_by_text, seen_by_video = jnp.split(attended, [text.shape[1]], 2)
         text = self.text.after(text, seen_by_text, text_parts)
         return text, self.video.after(video, seen_by_video, video_parts)
 
@@ -86,7 +87,7 @@ class SingleBlock(nnx.Module):
         return gated(x, lambda y: self._branch(y, context.group), iter(parts))
 
     def _branch(self, y: Tokens, group: Group) -> Tokens:
-        attended = attend_jointly(self.attention.heads(y), group)
+        attended = attend_jointly(self.attention.heads(y), group).swapaxes(1, 2).reshape(y.shape)
         return self.out(jnp.concatenate([attended, jax.nn.gelu(self.up(y), approximate=True)], -1))
 
 
@@ -96,6 +97,6 @@ def modulation_parts(layer: Dense, modulation: Modulation, x: Tokens) -> list[Fl
     return jnp.split(m, m.shape[-1] // x.shape[-1], -1)
 
 
-def attend_jointly(qkv: QKV, group: Group) -> Tokens:
+def attend_jointly(qkv: QKV, group: Group) -> Heads:
     """All tokens of a clip attend to each other."""
     return attend_turned(qkv, group.rotation, (group.ids, group.ids))

@@ -16,6 +16,7 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Float, PyTree
 
 from dit_jax.arrays import Cond, Sites
+from dit_jax.mesh import compiler_options
 
 # (params, x_t, t, cond) -> velocity, which is noise - x0 whatever the path between them
 VelocityOf = Callable[[PyTree, Sites, Float[Array, " B"], Cond], Sites]
@@ -82,7 +83,7 @@ def make_loss_grid(
         clips = (x0, cond, jnp.arange(x0.shape[0]))
         return jax.lax.map(lambda clip: clip_errors(params, clip), clips).swapaxes(0, 1)
 
-    return jax.jit(grid, out_shardings=sharding)
+    return jax.jit(grid, out_shardings=sharding, compiler_options=compiler_options(sharding))
 
 
 def summarise_loss_grid(errors: Float[np.ndarray, "2 clips times"]) -> dict[str, float]:

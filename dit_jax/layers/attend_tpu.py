@@ -11,9 +11,13 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jaxtyping import Array, Float, Int
 
+from dit_jax.mesh import ambient
+
 LANES = 128  # what a block is a multiple of
 BLOCK = 1024  # queries of a tile in fast memory; with the kernel's own default of 128 it starves
-KEY_BLOCK = 2048  # keys; the backward pass writes the gradient of all queries once for each such block
+# Keys of a tile, in entries of all their features: the backward pass writes the gradient of all queries, in float32,
+# once for each tile. Under `on_mesh` programs are compiled by `mesh.compiler_options`, which give kernels more room.
+KEYS, KEYS_ON_MESH = 2048 * 128, 16384 * 128
 NOBODY = (-2, -3)  # numbers of the queries and keys that fill the last tile
 
 
@@ -27,8 +31,8 @@ def splash(
 ) -> Float[Array, "B heads N head_dim"]:
     """See `attend.attend`; `interpret` runs the kernel's own steps on any device."""
     (batch, heads, num_queries, head_dim), num_keys = q.shape, k.shape[2]
-    rows, columns = _rounded(num_queries), _rounded(num_keys)
-    attend = jax.vmap(_kernel(heads, rows, columns, interpret))
+    rows, (key_block, columns) = _rounded(num_queries), _key_tiles(num_keys, head_dim)
+    attend = jax.vmap(_kernel(heads, rows, columns, key_block, interpret))
     filled = [_filled(q / math.sqrt(head_dim), rows), _filled(k, columns), _filled(v, columns)]
     if ids is None and columns == num_keys:
         return attend(*filled)[:, :, :num_queries]
@@ -48,6 +52,15 @@ def _rounded(size: int) -> int:
     return -(-size // block) * block
 
 
+def _key_tiles(num_keys: int, head_dim: int) -> tuple[int, int]:
+    """The keys of a tile, and of all of them: as few as fit, and alike."""
+    room = (KEYS if ambient()[0] is None else KEYS_ON_MESH) // max(head_dim, LANES)
+    columns = _rounded(num_keys)
+    count = -(-columns // room)
+    block = _rounded(-(-columns // count))
+    return block, block * count
+
+
 def _filled(x: Array, size: int, value: int = 0) -> Array:
     """`x` with `value` behind its tokens, which its last axis but one holds (of numbers: its last), up to `size`."""
     dim = min(x.ndim - 1, 2)
@@ -56,16 +69,15 @@ def _filled(x: Array, size: int, value: int = 0) -> Array:
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel(heads: int, rows: int, columns: int, interpret: bool):
+def _kernel(heads: int, rows: int, columns: int, key_block: int, interpret: bool):
     mask = masks.MultiHeadMask([masks.FullMask((rows, columns)) for _ in range(heads)])
-    block_q, block_kv = min(rows, BLOCK), KEY_BLOCK if columns % KEY_BLOCK == 0 else min(columns, BLOCK)
-    compute = min(block_kv, BLOCK)
+    block_q, compute = min(rows, BLOCK), min(key_block, BLOCK)
     sizes = kernels.BlockSizes(
         block_q=block_q,
-        block_kv=block_kv,
+        block_kv=key_block,
         block_kv_compute=compute,
         block_q_dkv=block_q,
-        block_kv_dkv=block_kv,
+        block_kv_dkv=key_block,
         block_kv_dkv_compute=compute,
         use_fused_bwd_kernel=True,
     )

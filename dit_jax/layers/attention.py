@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
 from dit_jax.layers.attend import QKV, Ids, attend
-from dit_jax.layers.dense import Dense
+from dit_jax.layers.dense import Dense, side_by_side
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import apply_rope
 
@@ -59,19 +59,21 @@ class Projections(nnx.Module):
 
     def heads(self, x: Float[Array, "B N D"], context: Float[Array, "B M E"] | None = None) -> QKV:
         """Queries of `x`, keys and values of `context` (of `x` itself when None)."""
-        context = x if context is None else context
-        q = self._normed(self.query(x), self.query_gain)
-        k = self._normed(self.key(context), self.key_gain)
-        return q, k, self._heads(self.value(context))
+        of = (self.query, self.key, self.value)
+        if context is None:
+            q, k, v = side_by_side(of, x, self.num_heads)
+        else:
+            q, (k, v) = of[0].to_heads(x, self.num_heads), side_by_side(of[1:], context, self.num_heads)
+        return self._normed(q, self.query_gain), self._normed(k, self.key_gain), v
 
-    def _heads(self, x: Float[Array, "B N D"]) -> Float[Array, "B heads N head_dim"]:
-        batch, num_tokens, width = x.shape
-        return x.reshape(batch, num_tokens, self.num_heads, width // self.num_heads).swapaxes(1, 2)
-
-    def _normed(self, x: Float[Array, "B N D"], gain: nnx.Param | None) -> Float[Array, "B heads N head_dim"]:
-        if self.qk_norm == "width":
-            return self._heads(rms_norm(x, gain[...]))
-        return self._heads(x) if gain is None else rms_norm(self._heads(x), gain[...])
+    def _normed(
+        self, x: Float[Array, "B heads N head_dim"], gain: nnx.Param | None
+    ) -> Float[Array, "B heads N head_dim"]:
+        if gain is None:
+            return x
+        if self.qk_norm == "head":
+            return rms_norm(x, gain[...])
+        return rms_norm(x, gain[...].reshape(self.num_heads, 1, -1), axes=(1, 3))
 
 
 class Attention(Projections):
@@ -111,18 +113,17 @@ class Attention(Projections):
         ids: Ids | None = None,
     ) -> Float[Array, "B N D"]:
         """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`."""
-        return self.out(attend_turned(self.heads(x, context), rotation, ids))
+        return self.out.from_heads(attend_turned(self.heads(x, context), rotation, ids))
 
 
 def attend_turned(
     qkv: QKV, rotation: Float[Array, "*#B 2 N half"] | None, ids: Ids | None
-) -> Float[Array, "B N D"]:
-    """`attend` with queries and keys turned by `rotation`, the heads of the result side by side."""
+) -> Float[Array, "B heads N head_dim"]:
+    """`attend` with queries and keys turned by `rotation`."""
     q, k, v = qkv
     if rotation is not None:
         q, k = apply_rope(q, rotation), apply_rope(k, rotation)
-    y = checkpoint_name(attend(q, k, v, ids), "attention").swapaxes(1, 2)
-    return y.reshape(*y.shape[:2], -1)
+    return checkpoint_name(attend(q, k, v, ids), "attention")
 
 
 def check_heads(width: int, num_heads: int) -> None:

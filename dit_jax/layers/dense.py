@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A matrix product over the last axis."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
-from dit_jax.layers.sharded import product
+from dit_jax.layers.sharded import from_heads, product, to_heads
+from dit_jax.mesh import ambient, platform
 
 
 class Dense(nnx.Module):
@@ -42,3 +45,30 @@ class Dense(nnx.Module):
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         y = product(x, self.kernel[...], self.dtype)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+    def to_heads(self, x: Float[Array, "B N i"], num_heads: int) -> Float[Array, "B heads N head_dim"]:
+        """What it puts out, by heads."""
+        y = to_heads(x, self.kernel[...], num_heads, self.dtype)
+        return y if self.bias is None else y + self.bias[...].reshape(num_heads, 1, -1).astype(self.dtype)
+
+    def from_heads(self, x: Float[Array, "B heads N head_dim"]) -> Float[Array, "B N o"]:
+        """Of all heads side by side."""
+        y = from_heads(x, self.kernel[...], self.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+def side_by_side(
+    layers: Sequence[Dense], x: Float[Array, "B N i"], num_heads: int
+) -> list[Float[Array, "B heads N _"]]:
+    """What each of `layers`, alike but in their numbers, makes of `x`, by heads.
+
+    On one CPU by one product with their kernels side by side.
+    """
+    mesh, _ = ambient()
+    if platform() != "cpu" or (mesh is not None and mesh.size > 1):
+        return [layer.to_heads(x, num_heads) for layer in layers]
+    y = product(x, jnp.concatenate([layer.kernel[...] for layer in layers], 1), layers[0].dtype)
+    if layers[0].bias is not None:
+        y = y + jnp.concatenate([layer.bias[...] for layer in layers]).astype(y.dtype)
+    y = y.reshape(*y.shape[:2], len(layers), num_heads, -1)
+    return [y[:, :, i].swapaxes(1, 2) for i in range(len(layers))]

@@ -23,7 +23,7 @@ def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     return _over_root(x32 - mean, variance).astype(x.dtype)
 
 
-def _over_root(x: Float[Array, "*batch d"], square: Float[Array, "*batch 1"]) -> Float[Array, "*batch d"]:
+def _over_root(x: Float[Array, "*batch d"], square: Float[Array, "*#batch #d"]) -> Float[Array, "*batch d"]:
     """`x / sqrt(square + EPSILON)`.
 
     On a CPU by a division, which XLA does once; a product it makes anew for all that read it, at 2 to 4 % of a step.
@@ -44,13 +44,15 @@ class LayerNorm(nnx.Module):
         return (layer_norm(x) * self.gain[...] + self.bias[...]).astype(x.dtype)
 
 
-def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, " d"]) -> Float[Array, "*batch d"]:
-    """Unit root mean square over the last axis, computed in float32, times `gain`.
+def rms_norm(
+    x: Float[Array, "*batch d"], gain: Float[Array, "*#batch d"], axes: int | tuple[int, ...] = -1
+) -> Float[Array, "*batch d"]:
+    """Unit root mean square over the last axis, or over `axes`, computed in float32, times `gain`.
 
     Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", arXiv 1910.07467, eq. 4.
     """
     x32 = x.astype(jnp.float32)
-    return (_over_root(x32, jnp.square(x32).mean(-1, keepdims=True)) * gain).astype(x.dtype)
+    return (_over_root(x32, jnp.square(x32).mean(axes, keepdims=True)) * gain).astype(x.dtype)
 
 
 def modulate(

@@ -9,9 +9,11 @@ al. 2023, PyTorch FSDP, arXiv 2304.11277, section 3).
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
@@ -27,32 +29,91 @@ def product(
 ) -> Float[Array, "*batch o"]:
     """`x @ kernel` in `dtype`, each device with its own part of the batch."""
     mesh, _ = ambient()
-    if mesh is None or mesh.shape[GATHERED] == 1 or x.ndim < 2:
-        return _local(x, kernel, dtype)
+    lies = None if mesh is None or x.ndim < 2 else _tokens(x.shape, mesh)
+    return _gathered(_rows, x, kernel, dtype, lies, lies)
+
+
+def to_heads(
+    x: Float[Array, "B N i"], kernel: Float[Array, "i o"], num_heads: int, dtype: DType
+) -> Float[Array, "B heads N head_dim"]:
+    """`product`, its columns by heads.
+
+    On a TPU the product writes them where they belong; otherwise a copy of its result does.
+    """
+    if platform() != "tpu":
+        y = product(x, kernel, dtype)
+        return y.reshape(*y.shape[:2], num_heads, -1).swapaxes(1, 2)
+
+    def multiply(x: Array, kernel: Array, dtype: DType) -> Array:
+        kernel = kernel.reshape(len(kernel), num_heads, -1)
+        rows = x.reshape(-1, x.shape[-1])
+        y = jnp.einsum("ni,ihd->hnd", rows.astype(dtype), kernel.astype(dtype))
+        return y.reshape(num_heads, *x.shape[:2], -1).swapaxes(0, 1)
+
+    return _gathered(multiply, x, kernel, dtype, *_by_token_and_head(x.shape))
+
+
+def from_heads(
+    x: Float[Array, "B heads N head_dim"], kernel: Float[Array, "i o"], dtype: DType
+) -> Float[Array, "B N o"]:
+    """`product` of all heads of a token side by side, see `to_heads`."""
+    batch, num_heads, tokens, head_dim = x.shape
+    if platform() != "tpu":
+        return product(x.swapaxes(1, 2).reshape(batch, tokens, -1), kernel, dtype)
+
+    def multiply(x: Array, kernel: Array, dtype: DType) -> Array:
+        kernel = kernel.reshape(num_heads, head_dim, -1)
+        rows = x.swapaxes(0, 1).reshape(num_heads, -1, head_dim)
+        y = jnp.einsum("hnd,hdo->no", rows.astype(dtype), kernel.astype(dtype))
+        return y.reshape(len(x), tokens, -1)
+
+    by_token, by_head = _by_token_and_head((batch, tokens, num_heads * head_dim))
+    return _gathered(multiply, x, kernel, dtype, by_head, by_token)
+
+
+def _by_token_and_head(shape: tuple[int, ...]) -> tuple[PartitionSpec | None, PartitionSpec | None]:
+    """Where tokens `B N D` of a shape lie, and where they do as `B heads N head_dim`."""
+    mesh, _ = ambient()
+    if mesh is None:
+        return None, None
+    lies = _tokens(shape, mesh)
+    return lies, PartitionSpec(lies[0], None, lies[1], None)
+
+
+def _gathered(
+    multiply: Callable[[Array, Array, DType], Array],
+    x: Array,
+    kernel: Array,
+    dtype: DType,
+    lies: PartitionSpec | None,
+    result_lies: PartitionSpec | None,
+) -> Array:
+    """`multiply`, on each device with its part of `x` and the whole kernel."""
+    mesh, _ = ambient()
+    if mesh is None or mesh.shape[GATHERED] == 1 or lies is None:
+        return multiply(x, kernel, dtype)
     spec = parameter_spec(kernel.shape, mesh)
     dim = next((i for i, axis in enumerate(spec) if axis == GATHERED), None)
-    batch = _tokens(x.shape, mesh)
-    if dim is None or batch[0] is None:
-        return _local(x, kernel, dtype)
+    if dim is None or lies[0] is None:
+        return multiply(x, kernel, dtype)
 
     manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
     shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
-
-    others = tuple(name for name in (*BATCH_AXES, *batch[1:]) if name not in (GATHERED, None))
+    others = tuple(name for name in (*BATCH_AXES, *lies[1:]) if name not in (GATHERED, None))
 
     def gathered(x: Array, shard: Array) -> Array:
         # What devices share is made theirs before it is cast, so that its gradient is summed in float32.
         own = jax.lax.pcast(shard, others, to="varying")
         sent = own if platform() == "cpu" else own.astype(dtype)  # see `summable`
-        return _local(x, jax.lax.all_gather(sent, GATHERED, axis=dim, tiled=True), dtype)
+        return multiply(x, jax.lax.all_gather(sent, GATHERED, axis=dim, tiled=True), dtype)
 
     apply = jax.shard_map(
-        gathered, mesh=mesh, in_specs=(batch, shard_spec), out_specs=batch, axis_names=manual
+        gathered, mesh=mesh, in_specs=(lies, shard_spec), out_specs=result_lies, axis_names=manual
     )
-    return apply(summable(x, batch), kernel)
+    return apply(summable(x, lies), kernel)
 
 
-def _local(x: Array, kernel: Array, dtype: DType) -> Array:
+def _rows(x: Array, kernel: Array, dtype: DType) -> Array:
     """The leading axes are flattened first: XLA's CPU code generator runs the weight gradient of a three-axis product
     at a third of the speed of a two-axis one."""
     y = x.reshape(-1, x.shape[-1]).astype(dtype) @ kernel.astype(dtype)
@@ -68,8 +129,11 @@ def summable(x: Array, spec: PartitionSpec) -> Array:
 
 
 def on_tokens(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-    """`x`, its clips held to `data` and `fsdp` and its tokens or rows to `seq`, where they divide."""
+    """`x`, its clips held to `data` and `fsdp` and its tokens or rows to `seq`, where they divide; on a TPU its
+    features held together, which the compiler may forgo, to the loss of all products that read them."""
     mesh, _ = ambient()
+    if platform() == "tpu":
+        x = with_layout_constraint(x, Layout(tuple(range(x.ndim))))
     if mesh is None or mesh.size == 1:
         return x
     held = (PartitionSpec.UNCONSTRAINED if names is None else names for names in _tokens(x.shape, mesh))

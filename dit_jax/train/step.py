@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from dit_jax.arrays import Key, Scalar
+from dit_jax.mesh import compiler_options
 from dit_jax.train.optimizer import (
     Horizon,
     OptimizerConfig,
@@ -87,4 +88,5 @@ def make_train_steps(
 
     # Left to itself the partitioner moves leaves about, and the next call compiles anew.
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, None))
+    options = compiler_options(abstract.step.sharding)
+    return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, None), compiler_options=options)

@@ -25,6 +25,7 @@ OPTIMIZER = flags.DEFINE_string("optimizer", "adamw", "one of OptimizerConfig's 
 WIDTHS = flags.DEFINE_list(
     "widths", ["16", "32", "64", "128", "256"], "multiples of 8; the first is the base"
 )
+DEPTH = flags.DEFINE_integer("depth", 2, "blocks, or those of each level", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 10, "of training", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 2, "how many", lower_bound=1)
 LR = flags.DEFINE_float("lr", 3e-3, "learning rate", lower_bound=0.0)
@@ -39,7 +40,7 @@ def measure(backbone: str, widths: list[int]) -> dict[str, dict[str, list[float]
     found = {}
     for title, base in (("with transfer", widths[0]), ("without", 0)):
         optimizer = dict(name=OPTIMIZER.value, lr=LR.value, eps=EPS.value, base_width=base)
-        configs = [config_at(backbone, width, **optimizer) for width in widths]
+        configs = [config_at(backbone, width, DEPTH.value, **optimizer) for width in widths]
         told = [changes(one, STEPS.value, SEEDS.value) for one in track(configs, f"{backbone} {title}")]
         found[title] = {layer: [one[layer] for one in told] for layer in told[0]}
     return found
@@ -82,7 +83,13 @@ def main() -> None:
         if backbone not in build.BACKBONES:
             raise ValueError(f"--backbones={backbone} is not one of {', '.join(sorted(build.BACKBONES))}")
         found = measure(backbone, widths)
-        written = {"widths": widths, "steps": STEPS.value, "lr": LR.value, "change": found}
+        written = {
+            "widths": widths,
+            "steps": STEPS.value,
+            "lr": LR.value,
+            "depth": DEPTH.value,
+            "change": found,
+        }
         (folder / f"{backbone}.json").write_text(json.dumps(written, indent=1) + "\n")
         plot(found, widths, folder / f"{backbone}.png")
         for title, layers in found.items():

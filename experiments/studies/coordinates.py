@@ -23,14 +23,20 @@ from dit_jax.train.step import make_train_steps
 from experiments.studies.layer_outputs import layer_outputs
 
 HEAD_DIM = 8  # at every width
-LATENTS = (4, 2, 4, 4, 8)  # B t h w c
+LATENTS = (
+    2,
+    2,
+    2,
+    2,
+    8,
+)  # B t h w c: few places, so that what a step adds up over them outweighs the rest at any width
 PIXELS = 4  # along each side of a latent cell
 SIZES = {  # of those backbones that have them
     "patch": (1, 1, 1),
     "time_features": 32,
     "head_dim": HEAD_DIM,
     "num_groups": 4,
-    "channel_multipliers": (1, 2),
+    "channel_multipliers": (1, 1),
     "attention_levels": (1,),
 }
 
