@@ -23,12 +23,12 @@ from experiments.studies.coordinates import changes, config_at
 BACKBONES = flags.DEFINE_list("backbones", sorted(build.BACKBONES), "which")
 OPTIMIZER = flags.DEFINE_string("optimizer", "adamw", "one of OptimizerConfig's names")
 WIDTHS = flags.DEFINE_list(
-    "widths", ["16", "32", "64", "128", "256"], "multiples of 8; the first is the base"
+    "widths", ["32", "128", "512"], "multiples of 8; the first is the base"
 )
 DEPTH = flags.DEFINE_integer("depth", 2, "blocks, or those of each level", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 10, "of training", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 4, "of training", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 2, "how many", lower_bound=1)
-LR = flags.DEFINE_float("lr", 3e-3, "learning rate", lower_bound=0.0)
+LR = flags.DEFINE_float("lr", 1e-3, "learning rate", lower_bound=0.0)
 EPS = flags.DEFINE_float(
     "eps", 1e-12, "Adam's; less than the gradients of any layer at any width", lower_bound=0.0
 )
