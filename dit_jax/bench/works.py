@@ -22,6 +22,8 @@ from dit_jax.program import Program
 from dit_jax.sweep.flops import step_flops
 from dit_jax.train.optimizer import Horizon
 
+UNROLLED = 6  # blocks, beyond which a loop is faster, see docs/performance.md
+
 Run = Callable[[], None]  # does the work once, and waits for it
 
 
@@ -57,7 +59,7 @@ def config_of(size: Size, config: ConfigDict) -> ConfigDict:
         patch=PATCH,
         text_width=size.width,
         time_features=TIME_FEATURES,
-        unroll=size.depth if size.depth <= 4 else 1,
+        unroll=size.depth if size.depth <= UNROLLED else 1,
         qkv_bias=True,
         dtype=size.dtype,
         attention=size.attention,
