@@ -8,15 +8,23 @@ import sys
 import pytest
 
 CODE = """
-import resource, sys
+import resource, sys, threading
 from dit_jax.memory import keep_memory
 if sys.argv[1] == "keep":
     assert keep_memory()
+
+
+def use(size):
+    block = bytearray(size)
+    block[::4096] = b"x" * (size // 4096)
+
+
 for turn in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = bytearray(64 * 2**20)
-    block[::4096] = b"x" * (len(block) // 4096)
-    del block
+    use(64 * 2**20)
+    thread = threading.Thread(target=use, args=(32 * 2**20,))  # small enough for an arena of its own
+    thread.start()
+    thread.join()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 

@@ -22,9 +22,7 @@ from experiments.studies.coordinates import changes, config_at
 
 BACKBONES = flags.DEFINE_list("backbones", sorted(build.BACKBONES), "which")
 OPTIMIZER = flags.DEFINE_string("optimizer", "adamw", "one of OptimizerConfig's names")
-WIDTHS = flags.DEFINE_list(
-    "widths", ["32", "128", "512"], "multiples of 8; the first is the base"
-)
+WIDTHS = flags.DEFINE_list("widths", ["32", "128", "512"], "multiples of 8; the first is the base")
 DEPTH = flags.DEFINE_integer("depth", 2, "blocks, or those of each level", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 4, "of training", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 2, "how many", lower_bound=1)
