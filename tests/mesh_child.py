@@ -3,8 +3,8 @@
 """What is done on meshes, in a process that was started with the devices for them.
 
 `python mesh_child.py WANTED`, JSON: the arguments of `move`; or by network and name of a mesh to train it on, its
-axes. The last line of the output is JSON: what `move` returns; or for each the losses, and into how many parts the
-parameters were cut that were cut into most.
+axes (and as `products_of` the device for which products are written). The last line of the output is JSON: what
+`move` returns; or for each the losses, and into how many parts the parameters were cut that were cut into most.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
+from dit_jax.layers import sharded
 from dit_jax.mesh import MeshConfig, initialise_hosts, make_mesh, on_mesh, place_batch
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.optimizer import Horizon, OptimizerConfig, make_optimizer
@@ -99,6 +100,9 @@ def build(case, axes):
 
 
 def train(case, axes):
+    axes = dict(axes)
+    device = axes.pop("products_of", "cpu")
+    sharded.platform = lambda: device
     mesh, graph, init, abstract = build(case, axes)
     steps = make_train_steps(
         jax.value_and_grad(loss_of(graph, mesh, axes.get("context", "gather")), has_aux=True),

@@ -21,6 +21,7 @@ WANTED = {
         "one": ONE,
         "fsdp_model": {"fsdp": 4, "model": 2},
         "ring": {"data": 2, "seq": 4, "context": "ring"},
+        "by_heads": ALL | {"products_of": "tpu"},
     },
     "factorised": {"one": ONE, "all": ALL},
     "packed": {"one": ONE, "all": ALL, "ulysses": {"fsdp": 4, "seq": 2, "context": "ulysses"}},

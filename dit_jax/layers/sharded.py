@@ -65,7 +65,7 @@ def from_heads(
         kernel = kernel.reshape(num_heads, head_dim, -1)
         rows = x.swapaxes(0, 1).reshape(num_heads, -1, head_dim)
         y = jnp.einsum("hnd,hdo->no", rows.astype(dtype), kernel.astype(dtype))
-        return y.reshape(len(x), tokens, -1)
+        return y.reshape(x.shape[0], x.shape[2], -1)  # this device's
 
     by_token, by_head = _by_token_and_head((batch, tokens, num_heads * head_dim))
     return _gathered(multiply, x, kernel, dtype, by_head, by_token)
