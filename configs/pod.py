@@ -14,11 +14,11 @@ With full remat and one video a chip, by their plans (docs/plan.md):
 
 | | chips | peak GiB of a chip | step, ms | MFU |
 |---|---|---|---|---|
-| xl_4k | v5e:4x4, fsdp=16 | 1.7 | 266 | 38 % |
-| xl_4k | v5p:2x2x2, fsdp=8 | 2.7 | 140 | 31 % |
-| xl_16k | v5e:4x4, fsdp=16 | 3.4 | 1698 | 47 % |
-| xl_16k | v5p:2x2x2, fsdp=8 | 4.2 | 742 | 46 % |
-| 2.6b_16k | v5p:2x2x2, fsdp=8 | 10.3 | 1564 | 49 % |
+| xl_4k | v5e:4x4, fsdp=16 | 1.8 | 252 | 40 % |
+| xl_16k | v5e:4x4, fsdp=16 | 3.3 | 1476 | 54 % |
+| xl_16k | v5p:2x2x2, fsdp=8 | 4.5 | 622 | 55 % |
+| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.8 | 279 | 42 % |
+| 2.6b_16k | v5p:2x2x2, fsdp=8 | 10.7 | 1304 | 58 % |
 | 2.6b_16k | h100:8, fsdp=8 | 16.2, by XLA for CPUs | | |
 | 14b_16k | h200:8, fsdp=8 | 60.5, by XLA for CPUs | | |
 

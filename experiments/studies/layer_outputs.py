@@ -58,6 +58,8 @@ def _apply(equation: Any, arguments: list[Labelled], found: dict[str, Array]) ->
         return [(output, None) for output in outputs]
     # A cast, a transpose or a slice of a parameter is still that parameter.
     image = labels[0] if len(labels) == 1 else None
+    if equation.primitive.name == "concatenate" and all(labels):  # kernels side by side
+        image = "+".join(labels)
     return [(output, image) for output in outputs]
 
 
