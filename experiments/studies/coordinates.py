@@ -23,13 +23,8 @@ from dit_jax.train.step import make_train_steps
 from experiments.studies.layer_outputs import layer_outputs
 
 HEAD_DIM = 8  # at every width
-LATENTS = (
-    2,
-    2,
-    2,
-    2,
-    8,
-)  # B t h w c: few places, so that what a step adds up over them outweighs the rest at any width
+# So few places that what a step adds up over them outweighs the rest at any width.
+LATENTS = (2, 2, 2, 2, 8)  # B t h w c
 PIXELS = 4  # along each side of a latent cell
 SIZES = {  # of those backbones that have them
     "patch": (1, 1, 1),
