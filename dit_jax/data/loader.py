@@ -22,7 +22,7 @@ from grain.sources import RandomAccessDataSource
 from dit_jax.data.batches import DAMAGED, HostBatches, Transform, samples
 from dit_jax.data.plan import Bucketed, OneSize, Plan
 from dit_jax.data.quarantine import DamagedClip, Quarantine, check_damage
-from dit_jax.data.workers import StoppedWorkers, end_with_parent
+from dit_jax.data.workers import StoppedWorkers, begin_worker
 
 LAYOUTS = (OneSize.name, Bucketed.name, "packed")
 
@@ -193,7 +193,7 @@ class Loader:
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(config.num_workers, config.prefetch_batches)
-            dataset = dataset.mp_prefetch(options, end_with_parent)
+            dataset = dataset.mp_prefetch(options, begin_worker)
             self._watch = StoppedWorkers()
         return iter(dataset)
 

@@ -4,12 +4,11 @@
 
 import multiprocessing
 import os
+import secrets
 import signal
-import sys
 import threading
-import time
+from multiprocessing import resource_tracker, shared_memory
 from multiprocessing.process import BaseProcess
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 from absl import logging
@@ -18,30 +17,32 @@ STOPPED_SECONDS = 5  # that a worker may be stopped
 _NAME = "grain-process-prefetch"
 
 
-def end_with_parent(index: int, count: int) -> None:
-    """In worker `index` of `count`: ends it when its parent has ended, even by SIGKILL.
+def begin_worker(index: int, count: int) -> None:
+    """In worker `index` of `count`: nothing of it outlives its parent or itself, even after SIGKILL.
 
-    Its shared memory is then freed by Python's resource tracker, which outlives both.
+    It ends when its parent has ended. Its shared memory is then freed by Python's resource tracker, which
+    outlives both.
+    """
+    shared_memory.SharedMemory = TrackedMemory
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+class TrackedMemory(shared_memory.SharedMemory):
+    """Shared memory that the resource tracker knows before it exists, named after the parent process.
+
+    Python's own tells the tracker afterwards: a process that is killed in between leaves it for ever.
     """
 
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        sys.setswitchinterval(60)  # from the last look to the end no other thread gets a turn
-        while _creating_shared_memory():
-            time.sleep(0.001)
-        os._exit(1)
-
-    threading.Thread(target=wait, name="parent watch", daemon=True).start()
-
-
-def _creating_shared_memory() -> bool:
-    """Whether a thread is about to tell the resource tracker of memory that it has made."""
-    frames = list(sys._current_frames().values())
-    while frames:
-        if any(frame.f_code is SharedMemory.__init__.__code__ for frame in frames):
-            return True
-        frames = [frame.f_back for frame in frames if frame.f_back]
-    return False
+    def __init__(self, name=None, create=False, size=0, **options):
+        if create and name is None:
+            name = f"dit_{os.getppid():x}_{secrets.token_hex(8)}"
+            resource_tracker.register(f"/{name}", "shared_memory")
+        super().__init__(name, create, size, **options)
 
 
 class StoppedWorkers:

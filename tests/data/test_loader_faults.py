@@ -26,10 +26,9 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks i
 
 
 class Child:
-    """A process with loader workers, and the shared memory that appeared since it began."""
+    """A process with loader workers, and the shared memory that they have made."""
 
     def __init__(self, num_workers):
-        self._before = _segments()
         command = [sys.executable, str(CHILD), str(num_workers)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -38,16 +37,12 @@ class Child:
         return [int(pid) for pid in self.process.stdout.readline().split()]
 
     def segments(self):
-        return _segments() - self._before
+        return list(SHARED_MEMORY.glob(f"dit_{self.process.pid:x}_*"))
 
     def end(self):
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
-
-
-def _segments():
-    return {path.name for path in SHARED_MEMORY.glob("psm_*")}
 
 
 def _alive(pid):
@@ -86,6 +81,7 @@ def test_a_stopped_worker_is_named_in_time(children):
     assert f"loader worker {worker} was stopped" in line
     assert child.process.wait(10) == 1
     assert not _alive(worker)
+    assert _within(10, lambda: not child.segments())
 
 
 @linux
@@ -98,6 +94,7 @@ def test_a_killed_worker_is_an_error_at_once(children):
     assert "terminated unexpectedly with exit code -9" in child.process.stdout.readline()
     assert time.monotonic() - began < 5
     assert child.process.wait(10) == 1
+    assert _within(10, lambda: not child.segments())
 
 
 @linux
@@ -107,11 +104,27 @@ def test_nothing_outlives_a_killed_parent(children):
     (worker,) = child.workers()
     assert _alive(worker)
     assert _within(10, child.segments)  # batches on their way
-    left = child.segments()
     child.process.kill()
     child.process.wait()
     assert _within(5, lambda: not _alive(worker))
-    assert _within(10, lambda: not left & _segments())
+    assert _within(10, lambda: not child.segments())
+
+
+KILLED_WHILE_IT_MAKES_MEMORY = """
+import os, signal
+from dit_jax.data.workers import TrackedMemory
+os.ftruncate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+TrackedMemory(create=True, size=8)
+"""
+
+
+@linux
+def test_a_kill_before_its_memory_is_mapped_leaves_none():
+    command = [sys.executable, "-c", KILLED_WHILE_IT_MAKES_MEMORY]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    assert killed.returncode == -signal.SIGKILL
+    assert b"1 leaked shared_memory" in killed.stderr  # it had been made
+    assert not list(SHARED_MEMORY.glob(f"dit_{os.getpid():x}_*"))
 
 
 SHAPES = [(1, 2, 4, 8), (2, 4, 4, 8)]
