@@ -4,6 +4,8 @@
 
 Axes: `data` replicates the parameters, `fsdp` shards them, `model` shards them along a second dim, and
 `seq` shards the rows of the latents, or the tokens of packed rows. A batch is split over `data` and `fsdp`.
+Slices (chips with links among themselves) are joined by a slower network, which is left to `data` as far as it
+divides over them: its gradients are sent once a step.
 The models know nothing of this: XLA's partitioner places their computation by the arrays they are given.
 """
 
@@ -12,10 +14,12 @@ import contextvars
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
+from absl import logging
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import PyTree
 
@@ -121,10 +125,10 @@ def compiler_options(sharding: Sharding | None = None) -> dict[str, int]:
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
-    """The mesh over `devices` (all by default).
+    """The mesh over `devices` (all by default), `data` across slices.
 
     Raises:
-      ValueError: the axes' product is not the number of devices, or a host would have no clips of its own.
+      ValueError: the axes' product is not the number of devices, or a slice or host would have no clips of its own.
     """
     devices = jax.devices() if devices is None else devices
     rest = config.fsdp * config.model * config.seq
@@ -136,7 +140,29 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
             "choose axes whose product is the number of devices"
         )
     check_hosts(data * config.fsdp, len({device.process_index for device in devices}))
-    return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
+    return Mesh(arranged(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def arranged(shape: tuple[int, int, int, int], devices: Sequence) -> np.ndarray:
+    """Devices in the shape of a mesh, neighbours along an axis linked; slices lie along `data`, then along `fsdp`.
+
+    Raises:
+      ValueError: a slice would have no clips of its own.
+    """
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices)
+    data, fsdp, *others = shape
+    if data * fsdp % slices:
+        raise ValueError(
+            f"data x fsdp = {data * fsdp} does not divide over {slices} slices, which no faster links join: raise "
+            "data or fsdp, and keep model and seq within a slice"
+        )
+    across = math.gcd(data, slices)
+    if data % slices:
+        logging.warning("fsdp=%d crosses slices, in every block: data=%d keeps it within", fsdp, slices)
+    within = (data // across, fsdp // (slices // across), *others)
+    return mesh_utils.create_hybrid_device_mesh(within, (across, slices // across, 1, 1), devices)
 
 
 def check_hosts(shards: int, hosts: int) -> None:

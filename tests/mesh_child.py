@@ -3,8 +3,9 @@
 """What is done on meshes, in a process that was started with the devices for them.
 
 `python mesh_child.py WANTED`, JSON: the arguments of `move`; or by network and name of a mesh to train it on, its
-axes (and as `products_of` the device for which products are written). The last line of the output is JSON: what
-`move` returns; or for each the losses, and into how many parts the parameters were cut that were cut into most.
+axes (and as `products_of` the device for which products are written, as `torus` the sides of one that devices are
+taken to lie in). The last line of the output is JSON: what `move` returns; or for each the losses, and into how many
+parts the parameters were cut that were cut into most.
 """
 
 import dataclasses
@@ -41,6 +42,7 @@ BACKBONES = {
     "mmdit": lambda rngs: MMDiT(MMDiTConfig(depth=1, single_depth=1, **SIZES), rngs=rngs),
 }
 OPTIMIZER = OptimizerConfig()
+STAGES = sharded.scatter_stages
 OBJECTIVE = ObjectiveConfig(known={"none": 1.0, "image_to_video": 1.0})
 
 
@@ -103,6 +105,8 @@ def train(case, axes):
     axes = dict(axes)
     device = axes.pop("products_of", "cpu")
     sharded.platform = lambda: device
+    torus = list(np.ndindex(*axes.pop("torus", ())))
+    sharded.scatter_stages = lambda coords: STAGES(torus if len(torus) > 1 else coords)
     mesh, graph, init, abstract = build(case, axes)
     steps = make_train_steps(
         jax.value_and_grad(loss_of(graph, mesh, axes.get("context", "gather")), has_aux=True),

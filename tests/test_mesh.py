@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where arrays lie, and what a mesh must be."""
 
+import dataclasses
+
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
 from dit_jax.mesh import (
     HOST_VARIABLES,
     MeshConfig,
+    arranged,
     batch_spec,
     check_hosts,
     initialise_hosts,
@@ -52,6 +56,39 @@ def test_a_mesh_must_have_the_devices():
     with pytest.raises(ValueError, match="must be positive"):
         MeshConfig(fsdp=0)
     assert dict(make_mesh(MeshConfig()).shape) == {"data": 1, "fsdp": 1, "model": 1, "seq": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What `arranged` reads of a device."""
+
+    id: int
+    slice_index: int
+    process_index: int = 0
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+
+
+def slices_of(slices, *shape):
+    """The slice of each of 8 devices in a mesh; they come in no order."""
+    placed = arranged(shape, [Chip(i, i % slices) for i in range(8)])
+    return np.vectorize(lambda chip: chip.slice_index)(placed)
+
+
+def test_data_crosses_slices_and_nothing_else_does():
+    places = slices_of(2, 4, 2, 1, 1)
+    assert places.shape == (4, 2, 1, 1)
+    assert (places == places[:, :1]).all()  # a row of fsdp lies in one slice
+    assert places[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    places = slices_of(2, 2, 1, 2, 2)
+    assert (places == places[:, :1, :1, :1]).all()
+
+
+def test_fsdp_crosses_slices_that_data_does_not_divide_over():
+    places = slices_of(4, 2, 4, 1, 1)
+    assert places[:, :, 0, 0].tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
+    with pytest.raises(ValueError, match="data x fsdp = 2 does not divide over 4 slices"):
+        slices_of(4, 1, 2, 4, 1)
 
 
 def test_tokens_of_packed_rows_are_sharded_over_seq():

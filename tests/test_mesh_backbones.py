@@ -22,6 +22,7 @@ WANTED = {
         "fsdp_model": {"fsdp": 4, "model": 2},
         "ring": {"data": 2, "seq": 4, "context": "ring"},
         "by_heads": ALL | {"products_of": "tpu"},
+        "torus": {"fsdp": 8, "torus": [2, 2, 2]},
     },
     "factorised": {"one": ONE, "all": ALL},
     "packed": {"one": ONE, "all": ALL, "ulysses": {"fsdp": 4, "seq": 2, "context": "ulysses"}},

@@ -8,8 +8,9 @@ that it is used in, and its gradient scattered (Rajbhandari et al. 2020, ZeRO, a
 al. 2023, PyTorch FSDP, arXiv 2304.11277, section 3).
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from dit_jax.arrays import DType
 from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec, platform
 
 GATHERED = "fsdp"
+Stages = tuple[tuple[tuple[int, ...], ...] | None, ...]
 SEQUENCE_DIM = {3: 1, 5: 2}  # by number of dims: of tokens, and the rows of latents, as a batch lies
 
 
@@ -100,17 +102,59 @@ def _gathered(
     manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
     shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
     others = tuple(name for name in (*BATCH_AXES, *lies[1:]) if name not in (GATHERED, None))
+    stages = scatter_stages([getattr(device, "coords", ()) for device in mesh.devices[0, :, 0, 0]])
 
     def gathered(x: Array, shard: Array) -> Array:
         # What devices share is made theirs before it is cast, so that its gradient is summed in float32.
         own = jax.lax.pcast(shard, others, to="varying")
         sent = own if platform() == "cpu" else own.astype(dtype)  # see `summable`
-        return multiply(x, jax.lax.all_gather(sent, GATHERED, axis=dim, tiled=True), dtype)
+        return multiply(x, _whole(sent, dim, stages), dtype)
 
     apply = jax.shard_map(
         gathered, mesh=mesh, in_specs=(lies, shard_spec), out_specs=result_lies, axis_names=manual
     )
     return apply(summable(x, lies), kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _whole(shard: Array, dim: int, stages: Stages) -> Array:
+    """The array of which every device has a part along `dim`; its gradient is scattered in stages."""
+    return jax.lax.all_gather(shard, GATHERED, axis=dim, tiled=True)
+
+
+def _scatter(dim: int, stages: Stages, _: None, gradient: Array) -> tuple[Array]:
+    for groups in stages:
+        gradient = jax.lax.psum_scatter(
+            gradient, GATHERED, scatter_dimension=dim, axis_index_groups=groups, tiled=True
+        )
+    return (gradient,)
+
+
+_whole.defvjp(lambda shard, dim, stages: (_whole(shard, dim, stages), None), _scatter)
+
+
+def scatter_stages(coords: Sequence[Sequence[int]]) -> Stages:
+    """Groups of devices over which a sum is scattered along an axis of the mesh, stage by stage; None is all at once.
+
+    XLA's compiler for TPUs makes a scatter over three dims of the torus a sum of the whole: there the sum is
+    scattered over planes first, and then over what lies across them.
+
+    Args:
+      coords: of the devices along the axis, in the torus; empty where there is none.
+    """
+    count = len(coords)
+    if _dims_of(coords) > 2:
+        for size in (size for size in range(2, count) if count % size == 0):
+            lines = tuple(tuple(range(first, first + size)) for first in range(0, count, size))
+            planes = tuple(tuple(range(first, count, size)) for first in range(size))
+            if all(_dims_of([coords[i] for i in group]) <= 2 for group in lines + planes):
+                return planes, lines
+    return (None,)
+
+
+def _dims_of(coords: Sequence[Sequence[int]]) -> int:
+    """Along which places differ."""
+    return sum(len(set(along)) > 1 for along in zip(*coords))
 
 
 def _rows(x: Array, kernel: Array, dtype: DType) -> Array:

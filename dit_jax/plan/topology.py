@@ -13,7 +13,7 @@ from jax.experimental import topologies
 
 from dit_jax.plan.chips import Chip, chip
 
-FORM = re.compile(r"(\w+):(\d+(?:x\d+)*)")
+FORM = re.compile(r"(\w+):(\d+(?:x\d+)*)(?:@(\d+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Topology:
     """Chips to compile for.
 
     Attributes:
-      name: such as `v5e:4x4`, `h100:8` or `cpu:8`.
+      name: such as `v5e:4x4`, `v5e:4x4@2` (two slices), `h100:8` or `cpu:8`.
       chip: what each can do.
       devices: as many as chips.
     """
@@ -32,7 +32,7 @@ class Topology:
 
 
 def topology(name: str) -> Topology:
-    """The topology `CHIP:AxB`; nothing of JAX may have run in this process before.
+    """The topology `CHIP:AxB`, or `CHIP:AxB@SLICES`; nothing of JAX may have run in this process before.
 
     TPUs are described by libtpu; CPUs, and GPUs for which CPUs stand in, are virtual devices of this machine.
 
@@ -41,21 +41,23 @@ def topology(name: str) -> Topology:
     """
     found = FORM.fullmatch(name)
     if not found:
-        raise ValueError(f"topology {name!r} is not CHIP:SHAPE: write v5e:4x4, h100:8 or cpu:8")
-    kind, shape = chip(found[1]), found[2]
-    count = math.prod(map(int, shape.split("x")))
+        raise ValueError(f"topology {name!r} is not CHIP:SHAPE: write v5e:4x4, v5e:4x4@2, h100:8 or cpu:8")
+    kind, slices = chip(found[1]), int(found[3] or 1)
+    count = slices * math.prod(map(int, found[2].split("x")))
     if count < 1:
         raise ValueError(f"topology {name!r} has no chip: give 1 or more along each axis")
     jax.config.update("jax_platforms", "cpu")
-    devices = _tpus(name) if kind.platform == "tpu" else _cpus(name, count)
+    devices = _tpus(name, slices) if kind.platform == "tpu" else _cpus(name, count)
     return Topology(name, kind, tuple(devices))
 
 
-def _tpus(name: str) -> list[jax.Device]:
+def _tpus(name: str, slices: int) -> list[jax.Device]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+        shape = name.partition("@")[0]
+        found = topologies.get_topology_desc(platform="tpu", topology_name=shape, num_slices=slices)
+        return list(found.devices)
     except Exception as error:  # of whatever kind libtpu, or its absence, raises
         reason = str(error).splitlines()[0]
         raise ValueError(
