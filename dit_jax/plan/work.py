@@ -37,7 +37,8 @@ def collectives(module: Module) -> dict[str, dict[str, int]]:
     """Of each kind: how many run in a step, their bytes on a chip, and what of both is asynchronous.
 
     The bytes are those of the whole array: what a gather yields, what a scatter takes. On TPUs a collective may
-    be spread over several fusions, which work on other things meanwhile: it counts in the first of them.
+    be spread over several fusions, which work on other things meanwhile: it counts in the first of them. A sum
+    of which its fusion keeps a slice alone is how their compiler writes a scatter.
     """
     found: dict[str, dict[str, int]] = {}
     for visit in module.visits():
@@ -45,6 +46,7 @@ def collectives(module: Module) -> dict[str, dict[str, int]]:
         kind, opens = one.opcode.removesuffix("-start"), _has(visit.scope, "AsyncCollectiveStart")
         if kind not in COLLECTIVES or (visit.fused and "chain_id=" in one.attributes and not opens):
             continue
+        kind = "reduce-scatter" if visit.fused and _is_scattered(one, visit.scope) else kind
         total = found.setdefault(kind, dict(count=0, bytes=0, asynchronous=0, asynchronous_bytes=0))
         size = visit.times * _payload(one, visit.scope, is_start)
         total["count"] += visit.times
@@ -57,6 +59,11 @@ def collectives(module: Module) -> dict[str, dict[str, int]]:
 
 def _has(scope: Computation, target: str) -> bool:
     return any(f'"{target}"' in i.attributes for i in scope.values() if i.opcode == "custom-call")
+
+
+def _is_scattered(one: Instruction, scope: Computation) -> bool:
+    users = [user.opcode for user in scope.values() if one.name in user.operands]
+    return one.opcode == "all-reduce" and users == ["dynamic-slice"]
 
 
 def _payload(one: Instruction, scope: Computation, is_start: bool) -> int:

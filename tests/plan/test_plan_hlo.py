@@ -118,6 +118,30 @@ def test_a_collective_spread_over_fusions_counts_once():
     }
 
 
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        ("dynamic-slice(%sum, %k, %k), dynamic_slice_sizes={2,4}", "reduce-scatter"),
+        ("slice(%sum), slice={[0:2], [0:4]}", "all-reduce"),
+    ],
+)
+def test_a_sum_of_which_each_device_keeps_its_slice_is_a_scatter(last, kind):
+    before = f"""
+%scatter (p: f32[16,4]) -> f32[2,4] {{
+  %p = f32[16,4]{{1,0}} parameter(0)
+  %k = u32[] constant(0)
+  %sum = f32[16,4]{{1,0}} all-reduce(%p), channel_id=7
+  ROOT %r = f32[2,4]{{1,0}} {last}
+}}
+"""
+    module = entry(
+        "%x = f32[16,4]{1,0} parameter(0)",
+        "ROOT %done = f32[2,4]{1,0} fusion(%x), kind=kCustom, calls=%scatter",
+        before=before,
+    )
+    assert collectives(module) == {kind: dict(count=1, bytes=256, asynchronous=0, asynchronous_bytes=0)}
+
+
 def test_what_an_asynchronous_start_calls_counts_once():
     before = """
 %scatter (p: f32[16,4]) -> f32[2,4] {
