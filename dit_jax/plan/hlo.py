@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator
 BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0, "opaque": 0}  # others end in theirs
 SHAPE = re.compile(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\](\{[^}]*\})?")
 HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$|(ENTRY )?%?([\w.\-]+) \{$")
+ENDS = re.compile(r"\}(, execution_thread=.*)?$")  # of another core, where it has one
 LINE = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)")
 OPCODE = re.compile(r"(?:^|\s)([a-z][a-z0-9\-]*)\(")
 NAME = re.compile(r"%?([A-Za-z_][\w.\-]*)\s*(?:,|$)")
 TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
 CALLED = re.compile(r"(calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
-BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+LISTED = re.compile(r"(?:branch|called)_computations=\{([^}]*)\}")
 INDEX = re.compile(r"index=(\d+)")
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 REDUCERS = {
@@ -112,8 +113,8 @@ class Module:
             count = self._trips(one) if loop else 1
             inner = fused or one.opcode == "fusion"
             found = [inside for kind, inside in one.called.items() if kind != "condition"]
-            if branches := BRANCHES.search(one.attributes):
-                found += [text.strip().lstrip("%") for text in branches[1].split(",")]
+            if listed := LISTED.search(one.attributes):
+                found += [text.strip().lstrip("%") for text in listed[1].split(",")]
             for inside in found:
                 begun = started or one.opcode == "async-start"
                 yield from self._visits(inside, times * count, in_loop or loop, inner, begun)
@@ -160,7 +161,7 @@ def parse(text: str) -> Module:
             name = found[2] or found[4]
             current = computations[name] = {}
             entry = name if found[1] or found[3] else entry
-        elif line.rstrip() == "}":  # other lines go on with the text of a kernel
+        elif ENDS.match(line):  # other lines go on with the text of a kernel
             current = None
     if not entry:
         raise ValueError("the text has no ENTRY computation: give that of an HLO module")

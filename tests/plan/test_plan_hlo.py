@@ -118,6 +118,30 @@ def test_a_collective_spread_over_fusions_counts_once():
     }
 
 
+def test_what_another_core_sends_is_asynchronous():
+    before = """
+%called (p: f32[16,4]) -> f32[2,4] {
+  %p = f32[16,4]{1,0} parameter(0)
+  ROOT %r = f32[2,4]{1,0} reduce-scatter(%p), channel_id=7, dimensions={0}
+}, execution_thread="sparsecore"
+
+%handed (p: f32[16,4]) -> f32[2,4] {
+  %p = f32[16,4]{1,0} parameter(0)
+  ROOT %c = f32[2,4]{1,0} custom-call(%p), custom_call_target="core", called_computations={%called}
+}, execution_thread="sparsecore"
+"""
+    module = entry(
+        "%x = f32[16,4]{1,0} parameter(0)",
+        '%begun = ((), (), s32[]) async-start(), async_execution_thread="sparsecore", calls=%handed',
+        "%given = ((f32[16,4]{1,0}), f32[2,4]{1,0}, s32[]) async-update(%begun, %x)",
+        "ROOT %ended = f32[2,4]{1,0} async-done(%given)",
+        before=before,
+    )
+    assert collectives(module) == {
+        "reduce-scatter": dict(count=1, bytes=256, asynchronous=1, asynchronous_bytes=256)
+    }
+
+
 @pytest.mark.parametrize(
     ("last", "kind"),
     [
