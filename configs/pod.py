@@ -60,6 +60,7 @@ def get_config(name: str = "xl_4k") -> ConfigDict:
     how = dict(unroll=1, remat="full", dtype="bfloat16")
     config.backbone.update(ALL | SIZES[size] | how)
     config.optimizer.update(lr=1e-4, warmup_steps=1000)
+    config.mesh.sparse_cores = True
     config.train.chunk_steps = 1
     config.loader.batch_size = 256
     config.plan = ConfigDict(

@@ -32,6 +32,10 @@ PACKED_SEQUENCES = ("tokens", "positions", "segment_ids")  # of packed rows: `B 
 # A kernel's share of a TPU's fast memory, of 16 MiB by default: room for the keys of long clips.
 TPU_OPTIONS = {"xla_tpu_scoped_vmem_limit_kib": 96 * 1024}
 
+# What is sent goes through cores of its own, while the others compute; without effect where a TPU has none.
+SPARSE_CORES = ("all_gather", "2d_all_gather", "3d_all_gather", "reduce_scatter", "nd_reduce_scatter")
+SPARSE_CORE_OPTIONS = {f"xla_tpu_enable_sparse_core_collective_offload_{kind}": True for kind in SPARSE_CORES}
+
 HOST_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 SLURM_TASKS = "SLURM_STEP_NUM_TASKS"  # set within `srun` alone: a batch script itself is one process
 
@@ -76,6 +80,7 @@ class MeshConfig:
       model: the same.
       seq: the same.
       context: how queries meet the keys of other devices along `seq`: a name in `CONTEXTS`, see `layers.attend`.
+      sparse_cores: whether a TPU's SparseCores (v5p, v6e) gather parameters and scatter gradients.
     """
 
     data: int = -1
@@ -83,6 +88,7 @@ class MeshConfig:
     model: int = 1
     seq: int = 1
     context: str = "gather"
+    sparse_cores: bool = False
 
     def __post_init__(self):
         if self.context not in CONTEXTS:
@@ -118,10 +124,10 @@ def platform() -> str:
     return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
 
 
-def compiler_options(sharding: Sharding | None = None) -> dict[str, int]:
+def compiler_options(sharding: Sharding | None = None, sparse_cores: bool = False) -> dict[str, int]:
     """How programs with layers are compiled where an array of theirs lies; on the default devices by default."""
     kind = jax.default_backend() if sharding is None else next(iter(sharding.device_set)).platform
-    return TPU_OPTIONS if kind == "tpu" else {}
+    return TPU_OPTIONS | (SPARSE_CORE_OPTIONS if sparse_cores else {}) if kind == "tpu" else {}
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:

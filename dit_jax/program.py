@@ -88,7 +88,8 @@ class Program:
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
         self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)
         grads = accumulated(self._drawn, self._loss, optimizer.accumulation_steps)
-        self.steps = make_train_steps(grads, optimizer, self.abstract, scales=scale)
+        self.steps = make_train_steps(grads, optimizer, self.abstract, None, scale, axes.sparse_cores)
+        self._compiled = compiler_options(self.abstract.step.sharding, axes.sparse_cores)
         backbone = build.backbone_config(config)
         self._refines = bool(getattr(backbone, "low_resolution_channels", 0))
         self._animates = getattr(backbone, "known_input", "none") == "augmented_frame"
@@ -128,7 +129,7 @@ class Program:
             velocity = guided(self.velocity(params), self._null, *scales)
             return sample(velocity, noise, cond, config, self._objective, known=known, given=given, key=key)
 
-        return jax.jit(draw_latents, compiler_options=compiler_options(self.abstract.step.sharding))
+        return jax.jit(draw_latents, compiler_options=self._compiled)
 
     def _drawn(self, batch: dict[str, jax.Array], key: Key) -> Drawn:
         """What the loss of a batch reads besides the parameters."""

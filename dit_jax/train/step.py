@@ -34,6 +34,7 @@ def make_train_steps(
     abstract: TrainState,
     branches: Mapping[str, optax.GradientTransformationExtraArgs] | None = None,
     scales: PyTree | None = None,
+    sparse_cores: bool = False,
 ) -> Callable:
     """`(state, batches, horizon) -> (state, metrics)`, jitted; the state stays where `abstract` has it.
 
@@ -49,6 +50,7 @@ def make_train_steps(
       branches: optimizers of the parameters' top-level branches, each at the schedule's learning rate; the
         metrics then have `grad_norm_NAME` of each as well.
       scales: of the parameters, from `parameter_scales`, where there are no branches.
+      sparse_cores: see `MeshConfig`.
     """
     optimizer = by_branch(branches) if branches else make_optimizer(config, scales)
 
@@ -88,5 +90,5 @@ def make_train_steps(
 
     # Left to itself the partitioner moves leaves about, and the next call compiles anew.
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    options = compiler_options(abstract.step.sharding)
+    options = compiler_options(abstract.step.sharding, sparse_cores)
     return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, None), compiler_options=options)
