@@ -119,13 +119,13 @@ def compile_job(
 
 def _optimised(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled) -> str:
     """The text of the optimised program; dumped by a second compile where libtpu can not write it otherwise, as of
-    large programs for v6e."""
+    large programs for v6e, and of those whose SparseCores work."""
     try:
         return compiled.as_text()
     except jax.errors.JaxRuntimeError:
         with tempfile.TemporaryDirectory() as folder:
             lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
-            texts = pathlib.Path(folder).glob("*after_optimizations.txt")
+            texts = pathlib.Path(folder).glob("*after_codegen.txt")
             return max((path.read_text() for path in texts), key=len)
 
 
