@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from dit_jax.plan.chips import Chip
 from dit_jax.plan.hlo import Module
-from dit_jax.plan.work import hbm_traffic, kernel_flops, product_flops
+from dit_jax.plan.work import ACROSS, hbm_traffic, kernel_flops, product_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +71,8 @@ def step_seconds(
         return None
     moved = {"asynchronous": 0.0, "synchronous": 0.0}
     for kind, total in communication.items():
+        if kind == ACROSS:  # at whatever speed the network has
+            continue
         factor = (2 if kind == "all-reduce" else 1) / chip.link_bandwidth
         moved["asynchronous"] += factor * total["asynchronous_bytes"]
         moved["synchronous"] += factor * (total["bytes"] - total["asynchronous_bytes"])

@@ -15,6 +15,7 @@ COLLECTIVES = (
     "ragged-all-to-all",
     "collective-permute",
 )
+ACROSS = "across-slices"  # what hosts send for their chips
 PRODUCTS = ("dot", "convolution")
 # Instructions that move nothing themselves: names for what is there, and those whose insides are visited.
 SILENT = {
@@ -44,14 +45,18 @@ def collectives(module: Module) -> dict[str, dict[str, int]]:
     for visit in module.visits():
         one, is_start = visit.instruction, visit.instruction.opcode.endswith("-start")
         kind, opens = one.opcode.removesuffix("-start"), _has(visit.scope, "AsyncCollectiveStart")
-        if kind not in COLLECTIVES or (visit.fused and "chain_id=" in one.attributes and not opens):
+        across = kind == "send" and "xla_megascale" in one.attributes
+        kind = ACROSS if across else kind
+        if kind not in (*COLLECTIVES, ACROSS) or (
+            visit.fused and "chain_id=" in one.attributes and not opens
+        ):
             continue
         kind = "reduce-scatter" if visit.fused and _is_scattered(one, visit.scope) else kind
         total = found.setdefault(kind, dict(count=0, bytes=0, asynchronous=0, asynchronous_bytes=0))
         size = visit.times * _payload(one, visit.scope, is_start)
         total["count"] += visit.times
         total["bytes"] += size
-        hidden = is_start or opens or visit.started
+        hidden = is_start or opens or visit.started or across
         total["asynchronous"] += visit.times * hidden
         total["asynchronous_bytes"] += size * hidden
     return found
@@ -68,6 +73,8 @@ def _is_scattered(one: Instruction, scope: Computation) -> bool:
 
 def _payload(one: Instruction, scope: Computation, is_start: bool) -> int:
     taken = sum(scope[name].num_bytes for name in one.operands if name in scope)
+    if one.opcode == "send":  # yields what it was given, and a token
+        return taken
     given = one.num_bytes - taken if is_start else one.num_bytes  # a start yields its operands as well
     return max(taken, given)
 

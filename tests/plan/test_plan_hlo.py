@@ -118,6 +118,21 @@ def test_a_collective_spread_over_fusions_counts_once():
     }
 
 
+def test_what_hosts_send_across_slices_is_counted_and_costs_no_links():
+    module = entry(
+        "%x = f32[16,4]{1,0} parameter(0)",
+        "%t = token[] after-all()",
+        "%s = (f32[16,4]{1,0}, u32[], token[]) send(%x, %t), channel_id=3, is_host_transfer=true, "
+        'frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime"}',
+        "%other = (f32[16,4]{1,0}, u32[], token[]) send(%x, %t), channel_id=4, is_host_transfer=true",
+        "ROOT %d = token[] send-done(%s), channel_id=3, is_host_transfer=true",
+    )
+    found = collectives(module)
+    assert found == {"across-slices": dict(count=1, bytes=256, asynchronous=1, asynchronous_bytes=256)}
+    seconds = step_seconds(work(module), found, CHIPS["v5e"])
+    assert seconds["interconnect_asynchronous"] == seconds["interconnect_synchronous"] == 0
+
+
 def test_what_another_core_sends_is_asynchronous():
     before = """
 %called (p: f32[16,4]) -> f32[2,4] {
