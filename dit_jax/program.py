@@ -88,7 +88,9 @@ class Program:
         self.init, self.abstract = make_init(make, make_optimizer(optimizer, scale), self.mesh, scale)
         self.begin = make_begin(make_optimizer(optimizer, scale), self.abstract)
         grads = accumulated(self._drawn, self._loss, optimizer.accumulation_steps)
-        self.steps = make_train_steps(grads, optimizer, self.abstract, None, scale, axes.sparse_cores)
+        self.steps = make_train_steps(
+            grads, optimizer, self.abstract, scales=scale, sparse_cores=axes.sparse_cores
+        )
         self._compiled = compiler_options(self.abstract.step.sharding, axes.sparse_cores)
         backbone = build.backbone_config(config)
         self._refines = bool(getattr(backbone, "low_resolution_channels", 0))
