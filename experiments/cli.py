@@ -4,6 +4,7 @@
 
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -119,8 +120,10 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _unknown_key(error: Exception) -> Exception:
     """The config's complaint, with advice where it has none."""
-    text = str(error.args[0]).replace("\\n", " ").replace("\\", "").strip("\"'")
-    advice = "" if "Did you mean" in text else ": the config file lists the valid ones"
+    text = str(error.args[0]).replace("\\n", " ").replace("\\", "")
+    text = re.sub(r"^[\"']*([\w.]+)[\"']*", r"\1", text).rstrip("\"'")
+    text = text.replace(" Did you mean", ": did you mean")
+    advice = "" if "did you mean" in text else ": the config file lists the valid ones"
     return ValueError(f"unknown config key {text}{advice}")
 
 

@@ -188,7 +188,7 @@ def test_a_folder_of_videos_with_a_corrupt_one(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config.data.sorce=x"], 'Did you mean "source"'),
+        (["--config.data.sorce=x"], 'unknown config key sorce: did you mean "source"'),
         (["--config.nothing=1"], "unknown config key nothing"),
         (["--config.backbone.num_heads=5"], "num_heads=5 does not cut width=12"),
         (["--config.backbone.patch=(1,3,3)"], "patch=(1, 3, 3) does not divide the latents'"),
