@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 CONFIG = "config.json"
-MAY_CHANGE = {"train.total_steps"}  # a run may be continued for longer
+MAY_CHANGE = ("train.total_steps", "mesh")  # a run may be continued for longer, and elsewhere
 
 
 def write_whole(path: str | pathlib.Path, data: bytes | str) -> None:
@@ -30,8 +30,8 @@ def claim(config: ConfigDict, folder: str | pathlib.Path) -> None:
     path = pathlib.Path(folder) / CONFIG
     mine = json.loads(json.dumps(config.to_dict()))
     if path.exists():
-        differing = _differences(json.loads(path.read_text()), mine) - MAY_CHANGE
-        if differing:
+        found = _differences(json.loads(path.read_text()), mine)
+        if differing := {name for name in found if not name.startswith(MAY_CHANGE)}:
             raise ValueError(
                 f"{folder} holds the work of another config.{min(differing)}: use another --workdir"
             )
