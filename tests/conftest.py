@@ -24,7 +24,7 @@ from jaxtyping import install_import_hook
 install_import_hook("dit_jax", "beartype.beartype")
 
 ROOT = pathlib.Path(__file__).parents[1]
-MAX_MAPPINGS = 40_000
+MAX_MAPPINGS = 20_000
 
 
 @pytest.fixture(scope="session")
