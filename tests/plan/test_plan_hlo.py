@@ -133,30 +133,6 @@ def test_what_hosts_send_across_slices_is_counted_and_costs_no_links():
     assert seconds["interconnect_asynchronous"] == seconds["interconnect_synchronous"] == 0
 
 
-def test_what_another_core_sends_is_asynchronous():
-    before = """
-%called (p: f32[16,4]) -> f32[2,4] {
-  %p = f32[16,4]{1,0} parameter(0)
-  ROOT %r = f32[2,4]{1,0} reduce-scatter(%p), channel_id=7, dimensions={0}
-}, execution_thread="sparsecore"
-
-%handed (p: f32[16,4]) -> f32[2,4] {
-  %p = f32[16,4]{1,0} parameter(0)
-  ROOT %c = f32[2,4]{1,0} custom-call(%p), custom_call_target="core", called_computations={%called}
-}, execution_thread="sparsecore"
-"""
-    module = entry(
-        "%x = f32[16,4]{1,0} parameter(0)",
-        '%begun = ((), (), s32[]) async-start(), async_execution_thread="sparsecore", calls=%handed',
-        "%given = ((f32[16,4]{1,0}), f32[2,4]{1,0}, s32[]) async-update(%begun, %x)",
-        "ROOT %ended = f32[2,4]{1,0} async-done(%given)",
-        before=before,
-    )
-    assert collectives(module) == {
-        "reduce-scatter": dict(count=1, bytes=256, asynchronous=1, asynchronous_bytes=256)
-    }
-
-
 @pytest.mark.parametrize(
     ("last", "kind"),
     [
@@ -181,17 +157,40 @@ def test_a_sum_of_which_each_device_keeps_its_slice_is_a_scatter(last, kind):
     assert collectives(module) == {kind: dict(count=1, bytes=256, asynchronous=0, asynchronous_bytes=0)}
 
 
-def test_what_an_asynchronous_start_calls_counts_once():
-    before = """
-%scatter (p: f32[16,4]) -> f32[2,4] {
+SCATTERS = """
   %p = f32[16,4]{1,0} parameter(0)
   ROOT %r = f32[2,4]{1,0} reduce-scatter(%p), channel_id=7, dimensions={0}
-}
+}"""
+CALLED = f"""
+%scatter (p: f32[16,4]) -> f32[2,4] {{{SCATTERS}
 """
+ON_ANOTHER_CORE = f"""
+%called (p: f32[16,4]) -> f32[2,4] {{{SCATTERS}, execution_thread="sparsecore"
+
+%scatter (p: f32[16,4]) -> f32[2,4] {{
+  %p = f32[16,4]{{1,0}} parameter(0)
+  ROOT %c = f32[2,4]{{1,0}} custom-call(%p), custom_call_target="core", called_computations={{%called}}
+}}, execution_thread="sparsecore"
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "begun", "given"),
+    [
+        (
+            CALLED,
+            "((f32[16,4]{1,0}), f32[2,4]{1,0}, u32[]) async-start(%x), calls=%scatter",
+            "bitcast(%begun)",
+        ),
+        (ON_ANOTHER_CORE, "((), (), s32[]) async-start(), calls=%scatter", "async-update(%begun, %x)"),
+    ],
+)
+def test_what_an_asynchronous_start_calls_counts_once(before, begun, given):
     module = entry(
         "%x = f32[16,4]{1,0} parameter(0)",
-        "%begun = ((f32[16,4]{1,0}), f32[2,4]{1,0}, u32[]) async-start(%x), calls=%scatter",
-        "ROOT %ended = f32[2,4]{1,0} async-done(%begun), calls=%scatter",
+        f"%begun = {begun}",
+        f"%given = ((f32[16,4]{{1,0}}), f32[2,4]{{1,0}}, u32[]) {given}",
+        "ROOT %ended = f32[2,4]{1,0} async-done(%given), calls=%scatter",
         before=before,
     )
     assert collectives(module) == {
