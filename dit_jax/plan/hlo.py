@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0, "opaque": 0}  # others end in theirs
 SHAPE = re.compile(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\](\{[^}]*\})?")
 HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$|(ENTRY )?%?([\w.\-]+) \{$")
-ENDS = re.compile(r"\}(, execution_thread=.*)?$")  # of another core, where it has one
 LINE = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)")
 OPCODE = re.compile(r"(?:^|\s)([a-z][a-z0-9\-]*)\(")
 NAME = re.compile(r"%?([A-Za-z_][\w.\-]*)\s*(?:,|$)")
@@ -161,7 +160,7 @@ def parse(text: str) -> Module:
             name = found[2] or found[4]
             current = computations[name] = {}
             entry = name if found[1] or found[3] else entry
-        elif ENDS.match(line):  # other lines go on with the text of a kernel
+        elif line.rstrip() == "}":  # other lines go on with the text of a kernel
             current = None
     if not entry:
         raise ValueError("the text has no ENTRY computation: give that of an HLO module")
