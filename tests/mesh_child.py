@@ -43,7 +43,8 @@ BACKBONES = {
 }
 OPTIMIZER = OptimizerConfig()
 STAGES = sharded.scatter_stages
-OBJECTIVE = ObjectiveConfig(known={"none": 1.0, "image_to_video": 1.0})
+KNOWN = ObjectiveConfig(known={"none": 1.0, "image_to_video": 1.0})
+OBJECTIVES = {"mmdit": ObjectiveConfig()}  # where nothing is known of a clip, all its tokens have one gate
 
 
 def text_of(rng, *clips):
@@ -71,15 +72,16 @@ def batches_of(case):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
 
-def loss_of(graph, mesh, context):
+def loss_of(case, graph, mesh, context):
+    objective = OBJECTIVES.get(case, KNOWN)
     null = {"text_tokens": np.zeros((1, TEXT, WIDTH), np.float32), "text_mask": np.ones((1, TEXT), bool)}
 
     def loss(params, batch, key):
         velocity, cond = as_velocity(merge_module(graph, params), "residual"), dict(batch)
         x0 = cond.pop("latents") if "latents" in cond else cond.pop("tokens")
-        draws = draw(key, x0, cond, OBJECTIVE)
+        draws = draw(key, x0, cond, objective)
         with on_mesh(mesh, context):
-            return flow_matching_loss(velocity, x0, cond, null, draws, OBJECTIVE), {}
+            return flow_matching_loss(velocity, x0, cond, null, draws, objective), {}
 
     return loss
 
@@ -109,7 +111,7 @@ def train(case, axes):
     sharded.scatter_stages = lambda coords: STAGES(torus if len(torus) > 1 else coords)
     mesh, graph, init, abstract = build(case, axes)
     steps = make_train_steps(
-        jax.value_and_grad(loss_of(graph, mesh, axes.get("context", "gather")), has_aux=True),
+        jax.value_and_grad(loss_of(case, graph, mesh, axes.get("context", "gather")), has_aux=True),
         OPTIMIZER,
         abstract,
     )

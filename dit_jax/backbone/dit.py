@@ -60,10 +60,10 @@ class DiTBlock(nnx.Module):
         modulations = iter(jnp.split(per_token, 3 * (len(self.patterns) + 1), -1))
         for pattern, attention in zip(self.patterns, self.attention):
             attend = context.groups[pattern].attend
-            x = gated(x, lambda y, attend=attend, attention=attention: attend(attention, y), modulations)
+            x = gated(x, lambda y, gate, of=attention, attend=attend: gate * attend(of, y), modulations)
         if self.text is not None:
             x = x + self.text(self._before_text(x), context.text, ids=context.text_ids)
-        return gated(x, self.mlp, modulations)
+        return gated(x, self.mlp.gated, modulations)
 
     def _before_text(self, x: Tokens) -> Tokens:
         if self.text_gain is not None:
@@ -77,9 +77,9 @@ class DiTBlock(nnx.Module):
 
 
 def gated(x: Tokens, branch, modulations) -> Tokens:
-    """`x + gate * branch(modulate(x))`, taking shift, scale and gate from the iterator."""
+    """`x + branch(modulate(x), gate)`, taking shift, scale and gate from the iterator."""
     shift, scale, gate = (next(modulations) for _ in range(3))
-    return x + gate * branch(modulate(x, shift, scale).astype(x.dtype)).astype(x.dtype)
+    return x + branch(modulate(x, shift, scale).astype(x.dtype), gate).astype(x.dtype)
 
 
 class Unit(nnx.Module):

@@ -50,7 +50,7 @@ class Stream(nnx.Module):
     def after(self, x: Tokens, attended: Heads, parts: list[Float[Array, "B _ D"]]) -> Tokens:
         """The tokens after what they saw and the perceptron."""
         x = x + parts[2] * self.attention.out.from_heads(attended)
-        return gated(x, self.mlp, iter(parts[3:]))
+        return gated(x, self.mlp.gated, iter(parts[3:]))
 
 
 class DoubleBlock(nnx.Module):
@@ -84,11 +84,12 @@ class SingleBlock(nnx.Module):
 
     def __call__(self, x: Tokens, context: Context) -> Tokens:
         parts = modulation_parts(self.modulation, context.both, x)
-        return gated(x, lambda y: self._branch(y, context.group), iter(parts))
+        return gated(x, lambda y, gate: self._branch(y, gate, context.group), iter(parts))
 
-    def _branch(self, y: Tokens, group: Group) -> Tokens:
+    def _branch(self, y: Tokens, gate: Float[Array, "B _ D"], group: Group) -> Tokens:
         attended = attend_jointly(self.attention.heads(y), group).swapaxes(1, 2).reshape(y.shape)
-        return self.out(jnp.concatenate([attended, jax.nn.gelu(self.up(y), approximate=True)], -1))
+        both = jnp.concatenate([attended, jax.nn.gelu(self.up(y), approximate=True)], -1)
+        return self.out.gated(both, gate)
 
 
 def modulation_parts(layer: Dense, modulation: Modulation, x: Tokens) -> list[Float[Array, "B _ D"]]:

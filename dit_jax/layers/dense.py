@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
-from dit_jax.layers.sharded import from_heads, product, to_heads
+from dit_jax.layers.sharded import from_heads, gated_product, product, to_heads
 from dit_jax.mesh import ambient, platform
 
 
@@ -45,6 +45,13 @@ class Dense(nnx.Module):
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         y = product(x, self.kernel[...], self.dtype)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+    def gated(self, x: Float[Array, "B N i"], gate: Float[Array, "B #N o"]) -> Float[Array, "B N o"]:
+        """What it puts out times `gate`."""
+        y = gated_product(x, self.kernel[...], gate, self.dtype)
+        if self.bias is None:
+            return y
+        return (y.astype(jnp.float32) + gate.astype(jnp.float32) * self.bias[...]).astype(y.dtype)
 
     def to_heads(self, x: Float[Array, "B N i"], num_heads: int) -> Float[Array, "B heads N head_dim"]:
         """What it puts out, by heads."""

@@ -41,6 +41,13 @@ class MLP(nnx.Module):
         self.down = Dense(hidden, out_width or width, rngs=rngs, dtype=dtype)
 
     def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch o"]:
+        return self.down(self._hidden(x))
+
+    def gated(self, x: Float[Array, "B N d"], gate: Float[Array, "B #N o"]) -> Float[Array, "B N o"]:
+        """What it puts out times `gate`."""
+        return self.down.gated(self._hidden(x), gate)
+
+    def _hidden(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch hidden"]:
         if self.gate is None:
-            return self.down(jax.nn.gelu(self.up(x), approximate=True))
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+            return jax.nn.gelu(self.up(x), approximate=True)
+        return jax.nn.silu(self.gate(x)) * self.up(x)

@@ -15,11 +15,16 @@ EPSILON = 1e-6
 def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     """Zero mean and unit variance over the last axis, computed in float32, without parameters.
 
-    Ba et al. 2016, "Layer Normalization", arXiv 1607.06450, eq. 3, without gain and bias.
+    Ba et al. 2016, "Layer Normalization", arXiv 1607.06450, eq. 3, without gain and bias. The variance of bfloat16 is
+    the mean square less the square of the mean, so that one pass makes both, and one their gradients: what float32
+    cuts off of the squares is less than what bfloat16 has cut off of `x`.
     """
     x32 = x.astype(jnp.float32)
     mean = x32.mean(-1, keepdims=True)
-    variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
+    if x.dtype == jnp.bfloat16:
+        variance = jnp.maximum(jnp.square(x32).mean(-1, keepdims=True) - jnp.square(mean), 0)
+    else:
+        variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
     return _over_root(x32 - mean, variance).astype(x.dtype)
 
 

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
+from dit_jax.layers import backward
 from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec, platform
 
 GATHERED = "fsdp"
@@ -33,6 +34,23 @@ def product(
     mesh, _ = ambient()
     lies = None if mesh is None or x.ndim < 2 else _tokens(x.shape, mesh)
     return _gathered(_rows, x, kernel, dtype, lies, lies)
+
+
+def gated_product(
+    x: Float[Array, "B N i"], kernel: Float[Array, "i o"], gate: Float[Array, "B #N o"], dtype: DType
+) -> Float[Array, "B N o"]:
+    """`gate * product(x, kernel)`; where a clip has one gate, see `layers.backward`."""
+    if platform() == "cpu" or gate.shape[1] > 1:
+        return gate * product(x, kernel, dtype).astype(gate.dtype)
+    mesh, _ = ambient()
+    lies = None if mesh is None else _tokens(x.shape, mesh)
+
+    def multiply(x: Array, kernel: Array, dtype: DType, gate: Array) -> Array:
+        if len(x) > 1 and x.shape[1] < kernel.shape[1]:  # gradients of each clip's would be larger than `x`
+            return gate * _rows(x, kernel, dtype)
+        return backward.gated_product(x.astype(dtype), kernel.astype(dtype), gate)
+
+    return _gathered(multiply, x, kernel, dtype, lies, lies, gate)
 
 
 def to_heads(
@@ -83,54 +101,78 @@ def _by_token_and_head(shape: tuple[int, ...]) -> tuple[PartitionSpec | None, Pa
 
 
 def _gathered(
-    multiply: Callable[[Array, Array, DType], Array],
+    multiply: Callable[..., Array],
     x: Array,
     kernel: Array,
     dtype: DType,
     lies: PartitionSpec | None,
     result_lies: PartitionSpec | None,
+    *of_clips: Array,
 ) -> Array:
-    """`multiply`, on each device with its part of `x` and the whole kernel."""
+    """`multiply(x, kernel, dtype, *of_clips)`, on each device with its part of `x` and the whole kernel.
+
+    `of_clips` have an entry for each clip of `x`, and lie with them.
+    """
+    if platform() == "tpu" and kernel.shape[0] != kernel.shape[1] and not of_clips:
+        multiply = _in_order(multiply)
     mesh, _ = ambient()
     if mesh is None or mesh.shape[GATHERED] == 1 or lies is None:
-        return multiply(x, kernel, dtype)
+        return multiply(x, kernel, dtype, *of_clips)
     spec = parameter_spec(kernel.shape, mesh)
     dim = next((i for i, axis in enumerate(spec) if axis == GATHERED), None)
     if dim is None or lies[0] is None:
-        return multiply(x, kernel, dtype)
+        return multiply(x, kernel, dtype, *of_clips)
 
     manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
     shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
-    others = tuple(name for name in (*BATCH_AXES, *lies[1:]) if name not in (GATHERED, None))
+    along = tuple(name for name in lies[1:] if name is not None)
+    others = tuple(name for name in (*BATCH_AXES, *along) if name != GATHERED)
     stages = scatter_stages([getattr(device, "coords", ()) for device in mesh.devices[0, :, 0, 0]])
 
-    def gathered(x: Array, shard: Array) -> Array:
+    def gathered(x: Array, shard: Array, *of_clips: Array) -> Array:
         # What devices share is made theirs before it is cast, so that its gradient is summed in float32.
         own = jax.lax.pcast(shard, others, to="varying")
-        sent = own if platform() == "cpu" else own.astype(dtype)  # see `summable`
-        return multiply(x, _whole(sent, dim, stages), dtype)
+        of_clips = tuple(jax.lax.pcast(a, along, to="varying") for a in of_clips)
+        return multiply(x, _whole(own, dim, stages, dtype), dtype, *of_clips)
 
-    apply = jax.shard_map(
-        gathered, mesh=mesh, in_specs=(lies, shard_spec), out_specs=result_lies, axis_names=manual
-    )
-    return apply(summable(x, lies), kernel)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _whole(shard: Array, dim: int, stages: Stages) -> Array:
-    """The array of which every device has a part along `dim`; its gradient is scattered in stages."""
-    return jax.lax.all_gather(shard, GATHERED, axis=dim, tiled=True)
+    in_specs = (lies, shard_spec, *[PartitionSpec(lies[0])] * len(of_clips))
+    apply = jax.shard_map(gathered, mesh=mesh, in_specs=in_specs, out_specs=result_lies, axis_names=manual)
+    return apply(summable(x, lies), kernel, *of_clips)
 
 
-def _scatter(dim: int, stages: Stages, _: None, gradient: Array) -> tuple[Array]:
+def _in_order(multiply: Callable[[Array, Array, DType], Array]) -> Callable[[Array, Array, DType], Array]:
+    return lambda x, kernel, dtype: backward.in_order(lambda y, k: multiply(y, k, dtype), x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _whole(shard: Array, dim: int, stages: Stages, dtype: DType) -> Array:
+    """The array of which every device has a part along `dim`, in `dtype`; its gradient is scattered in stages."""
+    return jax.lax.all_gather(_cast(shard, dtype), GATHERED, axis=dim, tiled=True)
+
+
+def _cast(shard: Array, dtype: DType) -> Array:
+    """`shard` in `dtype`, in which it is sent.
+
+    On a TPU by way of its bits, which the compiler can not cast. It would take the cast out of the loop over blocks,
+    and hold all parameters in both types.
+    """
+    if platform() == "cpu":  # see `summable`
+        return shard
+    if platform() == "tpu":
+        bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(shard, jnp.uint32))
+        shard = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    return shard.astype(dtype)
+
+
+def _scatter(dim: int, stages: Stages, dtype: DType, _: None, gradient: Array) -> tuple[Array]:
     for groups in stages:
         gradient = jax.lax.psum_scatter(
             gradient, GATHERED, scatter_dimension=dim, axis_index_groups=groups, tiled=True
         )
-    return (gradient,)
+    return (gradient.astype(jnp.float32),)
 
 
-_whole.defvjp(lambda shard, dim, stages: (_whole(shard, dim, stages), None), _scatter)
+_whole.defvjp(lambda shard, *how: (_whole(shard, *how), None), _scatter)
 
 
 def scatter_stages(coords: Sequence[Sequence[int]]) -> Stages:

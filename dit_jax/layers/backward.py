@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Products whose gradients are written out, for what a compiler does not see in them."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def in_order(multiply: Callable[[Array, Array], Array], x: Array, kernel: Array) -> Array:
+    """`multiply(x, kernel)`, of which the backward pass makes the kernel's gradient before it goes on.
+
+    XLA's scheduler for TPUs puts gradients of kernels off to the end of a block, and holds for them what they read:
+    of a perceptron that is its hidden layer, twice. They are tied to the narrower of what comes in and what goes on,
+    which is in memory anyway.
+    """
+    return multiply(x, kernel)
+
+
+def _backward(multiply: Callable, kept: tuple[Array, Array], out: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    (of_kernel,) = jax.vjp(lambda k: multiply(x, k), kernel)[1](out)
+    if x.size >= out.size:
+        out, of_kernel = jax.lax.optimization_barrier((out, of_kernel))
+    (of_x,) = jax.vjp(lambda y: multiply(y, kernel), x)[1](out)
+    return (of_x, of_kernel) if x.size >= out.size else jax.lax.optimization_barrier((of_x, of_kernel))
+
+
+in_order.defvjp(lambda multiply, x, kernel: (multiply(x, kernel), (x, kernel)), _backward)
+
+
+@jax.custom_vjp
+def gated_product(
+    x: Float[Array, "B N i"], kernel: Float[Array, "i o"], gate: Float[Array, "B 1 o"]
+) -> Float[Array, "B N o"]:
+    """`gate * (x @ kernel)`, whose backward pass does not read the product.
+
+    With `dy` the gradient of the result, that of the gate is the sum over tokens of `dy * (x @ kernel)`, which is the
+    sum over `i` of `kernel * (x^T dy)`; and the gradient of the kernel is `gate * (x^T dy)`. So the last product of a
+    block that is made anew is not made anew: 4 of its 14 products of width^2 by N, in a block of a DiT.
+    """
+    return gate * (x @ kernel)
+
+
+def _gated_backward(kept: tuple[Array, Array, Array], out: Array) -> tuple[Array, Array, Array]:
+    x, kernel, gate = kept
+    by_clip = jnp.einsum("bni,bno->bio", x, out, preferred_element_type=jnp.float32)
+    of_gate = (by_clip * kernel).sum(1, keepdims=True).astype(gate.dtype)
+    of_kernel = (by_clip * gate).sum(0).astype(kernel.dtype)
+    out, of_kernel, of_gate = jax.lax.optimization_barrier((out, of_kernel, of_gate))  # see `in_order`
+    return (out * gate) @ kernel.T, of_kernel, of_gate
+
+
+gated_product.defvjp(lambda *args: (gated_product(*args), args), _gated_backward)

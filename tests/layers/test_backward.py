@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients that are written out are those of the plain product, and leave out what they are to leave out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dit_jax.layers import backward, sharded
+from dit_jax.layers.norm import layer_norm
+
+INS, OUTS = 24, 16
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def gated(x, kernel, gate):
+    return jnp.sin(sharded.gated_product(x, kernel, gate, jnp.float32)).sum()
+
+
+def plain(x, kernel, gate):
+    return jnp.sin(gate * (x @ kernel)).sum()
+
+
+@pytest.mark.parametrize(
+    ("clips", "tokens", "gates"), [(3, 20, 1), (1, 4, 1), (3, 4, 1), (3, 20, 20)], ids=str
+)
+def test_a_gated_product_is_the_product_times_the_gate(clips, tokens, gates, monkeypatch):
+    monkeypatch.setattr(sharded, "platform", lambda: "tpu")
+    args = normal(0, clips, tokens, INS), normal(1, INS, OUTS), normal(2, clips, gates, OUTS)
+    found = jax.jit(jax.value_and_grad(gated, argnums=(0, 1, 2)))(*args)
+    wanted = jax.jit(jax.value_and_grad(plain, argnums=(0, 1, 2)))(*args)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def products(jaxpr):
+    """How many there are in a program, those of its parts too."""
+    inner = [jax.tree.leaves(one.params, is_leaf=lambda p: hasattr(p, "eqns")) for one in jaxpr.eqns]
+    parts = [getattr(p, "jaxpr", p) for leaves in inner for p in leaves]
+    own = sum(one.primitive.name == "dot_general" for one in jaxpr.eqns)
+    return own + sum(products(part) for part in parts if hasattr(part, "eqns"))
+
+
+@pytest.mark.parametrize(("device", "count"), [("cpu", 4), ("tpu", 3)])
+def test_a_gated_product_is_not_made_anew(device, count, monkeypatch):
+    """Once forward, and backward the gradients of both factors; elsewhere the product itself too."""
+    monkeypatch.setattr(sharded, "platform", lambda: device)
+    args = normal(0, 1, 20, INS), normal(1, INS, OUTS), normal(2, 1, 1, OUTS)
+    block = jax.checkpoint(lambda *args: sharded.gated_product(*args, jnp.float32))
+    step = jax.grad(lambda *args: block(*args).sum(), argnums=(0, 1, 2))
+    assert products(jax.make_jaxpr(step)(*args).jaxpr) == count
+
+
+@pytest.mark.parametrize("widths", [(24, 16), (16, 24)], ids=str)
+def test_order_changes_no_gradient(widths):
+    x, kernel = normal(0, 20, widths[0]), normal(1, *widths)
+    multiply = lambda x, kernel: x @ kernel  # noqa: E731
+    gradients = lambda of: jax.grad(lambda *args: jnp.sin(of(*args)).sum(), argnums=(0, 1))(x, kernel)  # noqa: E731
+    found, wanted = gradients(lambda *args: backward.in_order(multiply, *args)), gradients(multiply)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0, 100.0])
+def test_norms_of_bfloat16_are_those_of_the_same_numbers_in_float32(mean):
+    x = (normal(0, 50, 512) + mean).astype(jnp.bfloat16)
+    norm = lambda dtype: layer_norm(x.astype(dtype)).astype(jnp.float32)  # noqa: E731
+    np.testing.assert_allclose(norm(jnp.bfloat16), norm(jnp.float32), atol=0.02)
+
+
+def test_equal_features_have_a_norm_of_nothing():
+    assert jnp.abs(layer_norm(jnp.full((2, 300), 0.7, jnp.bfloat16))).max() < 0.01
