@@ -193,7 +193,7 @@ def parameter_spec(shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> Partiti
         size = mesh.shape[axis]
         free = [i for i, n in enumerate(shape) if spec[i] is None and size > 1 and n % size == 0]
         if free:
-            spec[max(free, key=lambda i: shape[i])] = axis
+            spec[max(free, key=lambda i: (shape[i], i))] = axis
     return PartitionSpec(*spec)
 
 
