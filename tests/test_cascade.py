@@ -36,7 +36,7 @@ SHAPE = (3, 4, 6, 2)
 
 def network(**changes):
     config = dataclasses.replace(CONFIG, **changes)
-    return randomise(nnx.eval_shape(lambda: UNetPseudo3D(config, rngs=nnx.Rngs(0))), scale=0.2)
+    return randomise(lambda: UNetPseudo3D(config, rngs=nnx.Rngs(0)), scale=0.2)
 
 
 def velocity_of(module):

@@ -38,7 +38,9 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     train_spiece(folder / "spiece.model")
     for name, sizes in KINDS.items():
-        export_t5(folder / f"{name}.safetensors", randomise(T5Encoder(sizes, rngs=nnx.Rngs(0))))
+        export_t5(
+            folder / f"{name}.safetensors", randomise(lambda sizes=sizes: T5Encoder(sizes, rngs=nnx.Rngs(0)))
+        )
     return folder
 
 
@@ -213,7 +215,7 @@ def test_training_needs_no_weights_and_refuses_other_text(files, encoded, tmp_pa
         build.latent_shape(of_latents(config(files, "umt5")), encoded)
     made = of_latents(config(files))
     made.frozen_text.weights = str(tmp_path / "t5.safetensors")
-    export_t5(made.frozen_text.weights, randomise(T5Encoder(SIZES, rngs=nnx.Rngs(0)), seed=1))
+    export_t5(made.frozen_text.weights, randomise(lambda: T5Encoder(SIZES, rngs=nnx.Rngs(0)), seed=1))
     with pytest.raises(ValueError, match=r"text encoder of weights_sha256 \w+, not"):
         build.latent_shape(made, encoded)
     made.data.update(source="known_world", path="")
@@ -297,7 +299,7 @@ def test_a_network_reads_the_tokens_and_not_the_padding(files, encoded):
     arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
     latents, mask = arrays.pop("latents"), arrays["text_mask"]
     assert not mask.all()
-    model = randomise(build.denoiser(made)(nnx.Rngs(0)))
+    model = randomise(lambda: build.denoiser(made)(nnx.Rngs(0)))
     predict = jax.jit(lambda tokens: model(latents, jnp.full(6, 0.5), {**arrays, "text_tokens": tokens}))
     expected, tokens = predict(arrays["text_tokens"]), arrays["text_tokens"]
     np.testing.assert_array_equal(predict(jnp.where(mask[..., None], tokens, 7.0)), expected)

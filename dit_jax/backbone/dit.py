@@ -26,6 +26,7 @@ from dit_jax.backbone.layout import Group, Layout, make_group
 from dit_jax.backbone.patchify import patchify, token_grid, unpatchify
 from dit_jax.layers.attend import Ids, ids_of_mask
 from dit_jax.layers.attention import Attention
+from dit_jax.layers.backward import together
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.mlp import MLP
@@ -263,4 +264,4 @@ class DiT(nnx.Module):
         else:
             m = self.head_modulation_table[...] + jnp.tile(modulation.time, (1, 1, 2))
         shift, scale = jnp.split(modulation.of_tokens(m), 2, -1)
-        return self.head(modulate(x, shift, scale))
+        return self.head(modulate(*together((x, shift, scale))))

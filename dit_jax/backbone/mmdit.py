@@ -28,6 +28,7 @@ from dit_jax.backbone.mmdit_text import Perceptron, TextRefiner, embed_times
 from dit_jax.backbone.patchify import patchify, token_grid, unpatchify
 from dit_jax.backbone.patterns import PatternSizes
 from dit_jax.layers.attend import ids_of_mask
+from dit_jax.layers.backward import together
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import TimeEmbedding
 from dit_jax.layers.norm import modulate
@@ -172,7 +173,7 @@ class MMDiT(nnx.Module):
     def _head(self, x: Tokens, modulation: Modulation) -> Float[Array, "B N F"]:
         m = self.head_modulation(jax.nn.silu(modulation.time))
         shift, scale = jnp.split(modulation.of_tokens(m), 2, -1)
-        return self.head(modulate(x, shift, scale))
+        return self.head(modulate(*together((x, shift, scale))))
 
 
 def _spread(of_clips: Float[Array, "B S D"], num_times: int) -> Float[Array, "B _ D"]:

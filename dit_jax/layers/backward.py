@@ -7,7 +7,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
+
+
+@jax.custom_vjp
+def together(tree: PyTree) -> PyTree:
+    """`tree`, of which the backward pass has the gradients of all arrays before it goes on with any.
+
+    Otherwise a scheduler may put off those that nothing waits for, and hold what they are made of.
+    """
+    return tree
+
+
+together.defvjp(lambda tree: (tree, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -45,7 +45,7 @@ def pair():
         "autoencoder": lambda: Autoencoder(SIZES, rngs=nnx.Rngs(0)),
         "discriminator": lambda: Discriminator(CRITIC, rngs=nnx.Rngs(0)),
     }
-    split = {name: split_module(randomise(nnx.eval_shape(make))) for name, make in models.items()}
+    split = {name: split_module(randomise(make)) for name, make in models.items()}
     return {name: graph for name, (graph, _) in split.items()}, {name: p for name, (_, p) in split.items()}
 
 
@@ -65,7 +65,7 @@ def result(pair, modules):
 
 
 def critic():
-    return randomise(nnx.eval_shape(lambda: Discriminator(CRITIC, rngs=nnx.Rngs(0))))
+    return randomise(lambda: Discriminator(CRITIC, rngs=nnx.Rngs(0)))
 
 
 def test_there_is_a_logit_for_every_patch_of_every_frame():

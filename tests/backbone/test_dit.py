@@ -46,7 +46,7 @@ def inputs(shape=SHAPE):
 
 @pytest.fixture(scope="module", params=["joint", "factorised"])
 def model(request):
-    return randomise(DiT(dataclasses.replace(CONFIG, attention=request.param), rngs=nnx.Rngs(0)))
+    return randomise(lambda: DiT(dataclasses.replace(CONFIG, attention=request.param), rngs=nnx.Rngs(0)))
 
 
 def test_patches_come_back():
@@ -113,7 +113,7 @@ def test_attention_reaches_where_it_should():
     """Joint attention sees every token at once; factorised sees every one through two hops."""
     for attention, depth, reaches in (("joint", 1, True), ("factorised", 1, True)):
         config = dataclasses.replace(CONFIG, attention=attention, depth=depth)
-        model = randomise(DiT(config, rngs=nnx.Rngs(0)))
+        model = randomise(lambda config=config: DiT(config, rngs=nnx.Rngs(0)))
         x, t, text, mask = inputs()
         gradient = jax.grad(lambda x: model(x, t, text, mask)[0, 0, 0, 0].sum())(x)  # noqa: B023
         assert bool((jnp.abs(gradient[0, 2, 3, 5]) > 0).all()) is reaches

@@ -35,7 +35,7 @@ forward = jax.jit(lambda model, *call: model(*call), compiler_options=FAST)
 
 def make(**change):
     config = dataclasses.replace(CONFIG, **change)
-    return randomise(nnx.eval_shape(lambda: MMDiT(config, rngs=nnx.Rngs(0))))
+    return randomise(lambda: MMDiT(config, rngs=nnx.Rngs(0)))
 
 
 def inputs():

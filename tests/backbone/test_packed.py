@@ -65,7 +65,7 @@ def alone(model, clips, known=None):
 
 
 def make(change):
-    return randomise(DiT(dataclasses.replace(CONFIG, **change), rngs=nnx.Rngs(0)))
+    return randomise(lambda: DiT(dataclasses.replace(CONFIG, **change), rngs=nnx.Rngs(0)))
 
 
 def jitted(function, *arrays):

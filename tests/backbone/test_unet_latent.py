@@ -33,7 +33,7 @@ jitted = jax.jit(lambda model, *arguments: model(*arguments))
 
 def make(**changes):
     config = dataclasses.replace(CONFIG, **changes)
-    return randomise(nnx.eval_shape(lambda: UNetLatent(config, rngs=nnx.Rngs(0))))
+    return randomise(lambda: UNetLatent(config, rngs=nnx.Rngs(0)))
 
 
 def inputs(shape=SHAPE):

@@ -40,7 +40,7 @@ apply = jax.jit(lambda model, *inputs: model(*inputs))
 def network(**changes):
     """One whose parameters are all random."""
     config = dataclasses.replace(CONFIG, **changes)
-    return randomise(nnx.eval_shape(lambda: UNetPseudo3D(config, rngs=nnx.Rngs(0))), scale=0.2)
+    return randomise(lambda: UNetPseudo3D(config, rngs=nnx.Rngs(0)), scale=0.2)
 
 
 def inputs(shape=SHAPE):

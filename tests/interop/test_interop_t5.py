@@ -93,7 +93,7 @@ def test_gradients_are_those_of_transformers(theirs, path):
 
 def test_transformers_reads_what_is_written(kind, tmp_path):
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
-    ours = randomise(T5Encoder(KINDS[kind], rngs=nnx.Rngs(0)))
+    ours = randomise(lambda: T5Encoder(KINDS[kind], rngs=nnx.Rngs(0)))
     export_t5(tmp_path / "model.safetensors", ours)
     config = getattr(transformers, f"{kind.upper()}Config")(
         vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=3, feed_forward_proj="gated-gelu"
@@ -126,12 +126,12 @@ def test_transformers_reads_what_went_in_and_out(kind, theirs, path, tmp_path):
 def written(tmp_path, kind="t5", **changes):
     """The tensors of a small encoder, as in a file."""
     config = dataclasses.replace(KINDS[kind], depth=2, **changes)
-    export_t5(tmp_path / "ours.safetensors", randomise(T5Encoder(config, rngs=nnx.Rngs(0))))
+    export_t5(tmp_path / "ours.safetensors", randomise(lambda: T5Encoder(config, rngs=nnx.Rngs(0))))
     return load_file(tmp_path / "ours.safetensors")
 
 
 def test_what_is_written_is_read_bit_by_bit(kind, tmp_path):
-    ours = randomise(T5Encoder(KINDS[kind], rngs=nnx.Rngs(0)))
+    ours = randomise(lambda: T5Encoder(KINDS[kind], rngs=nnx.Rngs(0)))
     export_t5(tmp_path / "model.safetensors", ours)
     again = load_t5(tmp_path / "model.safetensors")
     assert again.config == KINDS[kind]

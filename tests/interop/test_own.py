@@ -29,7 +29,7 @@ CONFIG = DiTConfig(in_channels=2, text_width=8, rope_pairs=(2, 1, 1), text="cont
 
 @pytest.fixture(scope="module")
 def denoiser():
-    return Denoiser(None, randomise(DiT(CONFIG, rngs=nnx.Rngs(0))))
+    return Denoiser(None, randomise(lambda: DiT(CONFIG, rngs=nnx.Rngs(0))))
 
 
 def assert_equal(one, other):
@@ -57,12 +57,12 @@ def run(tmp_path_factory):
     config.backbone.update(text_width=8, unroll=1, **SMALL)
     claim(config, folder)
     trained = build.denoiser(config)(nnx.Rngs(params=0))
-    params, ema = (split_module(randomise(trained, seed))[1] for seed in (1, 2))
+    params, ema = (split_module(randomise(lambda: trained, seed))[1] for seed in (1, 2))
     step = np.zeros((), np.int32)
     checkpointer = Checkpointer(folder / CHECKPOINTS)
     checkpointer.save(TrainState(step, step, params, ema, {"count": step}), {})
     checkpointer.close()
-    return folder, randomise(trained, 2), config
+    return folder, randomise(lambda: trained, 2), config
 
 
 def test_a_run_goes_out_with_its_text_encoder_and_objective(run, tmp_path):

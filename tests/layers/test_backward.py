@@ -74,3 +74,9 @@ def test_norms_of_bfloat16_are_those_of_the_same_numbers_in_float32(mean):
 
 def test_equal_features_have_a_norm_of_nothing():
     assert jnp.abs(layer_norm(jnp.full((2, 300), 0.7, jnp.bfloat16))).max() < 0.01
+
+
+def test_together_changes_no_gradient():
+    x = normal(0, 3, 4)
+    gradient = jax.grad(lambda x: (backward.together({"a": x, "b": 2 * x})["b"] ** 2).sum())(x)
+    np.testing.assert_array_equal(gradient, 8 * x)

@@ -26,11 +26,11 @@ def video(*shape):
 
 def conv(kernel_size, before):
     make = lambda: CausalConv3d(4, 4, kernel_size, rngs=nnx.Rngs(0), before=before)  # noqa: E731
-    return randomise(nnx.eval_shape(make))
+    return randomise(make)
 
 
 def strided(kernel_size, stride, features=4):
-    return randomise(nnx.eval_shape(lambda: StridedConv3d(features, kernel_size, stride, rngs=nnx.Rngs(0))))
+    return randomise(lambda: StridedConv3d(features, kernel_size, stride, rngs=nnx.Rngs(0)))
 
 
 def test_before_a_video_there_may_be_nothing():

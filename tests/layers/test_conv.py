@@ -24,7 +24,7 @@ def conv3d(x, kernel, stride=1):
 
 @pytest.mark.parametrize(("kernel_size", "stride", "shape"), [(3, 1, (4, 6)), (3, 2, (5, 6)), (5, 1, (3, 2))])
 def test_frames_are_convolved_one_by_one(kernel_size, stride, shape):
-    layer = randomise(Conv2d(4, 6, kernel_size, rngs=nnx.Rngs(0), stride=stride))
+    layer = randomise(lambda: Conv2d(4, 6, kernel_size, rngs=nnx.Rngs(0), stride=stride))
     x = clip(2, 3, *shape, 4)
     expected = conv3d(x, layer.kernel[...][None], stride) + layer.bias[...]
     assert expected.shape[2:4] == tuple(-(-size // stride) for size in shape)
@@ -33,7 +33,7 @@ def test_frames_are_convolved_one_by_one(kernel_size, stride, shape):
 
 @pytest.mark.parametrize(("kernel_size", "frames"), [(3, 5), (3, 1), (5, 2)])
 def test_pixels_are_convolved_over_time(kernel_size, frames):
-    layer = randomise(TemporalConv(4, 6, kernel_size, rngs=nnx.Rngs(0)))
+    layer = randomise(lambda: TemporalConv(4, 6, kernel_size, rngs=nnx.Rngs(0)))
     x = clip(2, frames, 2, 3, 4)
     expected = conv3d(x, layer.kernel[...][:, None, None]) + layer.bias[...]
     np.testing.assert_allclose(layer(x), expected, atol=2e-5)
@@ -72,7 +72,7 @@ def test_groups_have_zero_mean_and_unit_variance(axes, num_groups):
     over = (*range(4 - axes, 4), 5)
     np.testing.assert_allclose(groups.mean(over), 0, atol=1e-5)
     np.testing.assert_allclose(groups.var(over), 1, atol=1e-3)
-    drawn = randomise(layer)
+    drawn = randomise(lambda: layer)
     np.testing.assert_allclose(drawn(x), layer(x) * drawn.gain[...] + drawn.bias[...], atol=1e-5)
 
 

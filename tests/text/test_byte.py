@@ -14,7 +14,7 @@ CONFIG = ByteTextConfig(max_bytes=32, width=16, depth=1, num_heads=2, stride=4, 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return randomise(ByteTextEncoder(CONFIG, rngs=nnx.Rngs(0)))
+    return randomise(lambda: ByteTextEncoder(CONFIG, rngs=nnx.Rngs(0)))
 
 
 def ids(*texts):

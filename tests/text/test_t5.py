@@ -16,7 +16,7 @@ KINDS = (False, True)  # per_layer_bias: T5, UMT5
 
 
 def encoder(**changes):
-    return randomise(T5Encoder(dataclasses.replace(CONFIG, **changes), rngs=nnx.Rngs(0)))
+    return randomise(lambda: T5Encoder(dataclasses.replace(CONFIG, **changes), rngs=nnx.Rngs(0)))
 
 
 run = jax.jit(lambda model, tokens, mask: model(tokens, mask))
