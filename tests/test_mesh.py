@@ -30,6 +30,7 @@ def test_parameters_are_sharded_along_dims_that_divide():
     mesh = mesh_of(fsdp=4, model=2)
     assert parameter_spec((6, 512, 384), mesh) == PartitionSpec(None, "fsdp", "model")
     assert parameter_spec((3, 514, 384), mesh) == PartitionSpec(None, "model", "fsdp")
+    assert parameter_spec((512, 512), mesh) == PartitionSpec("model", "fsdp")
     assert parameter_spec((513, 515), mesh) == PartitionSpec(None, None)
     assert parameter_spec((64,), mesh) == PartitionSpec()
 
