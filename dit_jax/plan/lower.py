@@ -107,26 +107,26 @@ def compile_job(
     started = time.monotonic()
     try:
         lowered = JOBS[what].lower(config, latent_shape, mesh)
-        compiled = lowered.compile()
+        compiled, text = _compiled(lowered, devices[0].platform)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _refused(dict(mesh.shape), time.monotonic() - started, str(error))
     seconds, memory = time.monotonic() - started, _memory(compiled.memory_analysis())
-    text, written = _optimised(lowered, compiled), lowered.as_text(dialect="hlo")
+    written = lowered.as_text(dialect="hlo")
     return Compiled(dict(mesh.shape), seconds, memory, text, written)
 
 
-def _optimised(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled) -> str:
-    """The text of the optimised program; dumped by a second compile where libtpu can not write it otherwise, as of
-    large programs for v6e, and of those whose SparseCores work."""
-    try:
-        return compiled.as_text()
-    except jax.errors.JaxRuntimeError:
-        with tempfile.TemporaryDirectory() as folder:
-            lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
-            texts = pathlib.Path(folder).glob("*after_codegen.txt")
-            return max((path.read_text() for path in texts), key=len)
+def _compiled(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Compiled, str]:
+    """With the text of the optimised program; on a TPU as dumped, for libtpu can not write large programs for v6e, nor
+    those whose SparseCores work."""
+    if platform != "tpu":
+        compiled = lowered.compile()
+        return compiled, compiled.as_text()
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
+        texts = pathlib.Path(folder).glob("*after_codegen.txt")
+        return compiled, max((path.read_text() for path in texts), key=len)
 
 
 def _memory(stats: Any) -> dict[str, int | None]:
