@@ -118,8 +118,8 @@ def compile_job(
 
 
 def _compiled(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Compiled, str]:
-    """With the text of the optimised program; on a TPU as dumped, for libtpu can not write large programs for v6e, nor
-    those whose SparseCores work."""
+    """With the text of the optimised program; on a TPU as dumped, for libtpu can write neither large programs for v6e
+    nor those whose SparseCores work."""
     if platform != "tpu":
         compiled = lowered.compile()
         return compiled, compiled.as_text()
