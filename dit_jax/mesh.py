@@ -181,7 +181,7 @@ def check_hosts(shards: int, hosts: int) -> None:
 
 
 def parameter_spec(shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """`fsdp` along the largest dim it divides, `model` along the largest of the others it divides; of equals, the last.
+    """`fsdp` along the largest dim it divides, `model` along the largest other; of equals along the last.
 
     Arrays below `MIN_SHARDED_SIZE` elements are replicated. The choice depends on the shape alone, so that the
     optimizer's state and the moving average lie where their parameter does.
