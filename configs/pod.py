@@ -14,18 +14,18 @@ With full remat and one video a chip, by their plans (docs/plan.md):
 
 | | chips | peak GiB of a chip | step, ms | MFU |
 |---|---|---|---|---|
-| xl_4k | v5e:4x4, fsdp=16 | 1.8 | 247 | 41 % |
-| xl_16k | v5e:4x4, fsdp=16 | 3.3 | 1470 | 54 % |
-| 2.6b_4k | v5e:4x4, fsdp=16 | 4.6 | 597 | 45 % |
-| 2.6b_16k | v5e:4x4, fsdp=16 | 7.4 | 3046 | 58 % |
-| xl_4k | v6e:4x4, fsdp=16 | 1.8 | 97 | 22 % |
-| xl_16k | v6e:4x4, fsdp=16 | 3.4 | 481 | 36 % |
-| 2.6b_4k | v6e:4x4, fsdp=16 | 4.6 | 212 | 27 % |
-| 2.6b_16k | v6e:4x4, fsdp=16 | 7.1 | 951 | 40 % |
-| xl_4k | v5p:2x2x2, fsdp=8 | 2.9 | 118 | 37 % |
-| xl_16k | v5p:2x2x2, fsdp=8 | 4.4 | 614 | 56 % |
-| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.9 | 244 | 47 % |
-| 2.6b_16k | v5p:2x2x2, fsdp=8 | 10.6 | 1269 | 60 % |
+| xl_4k | v5e:4x4, fsdp=16 | 1.6 | 230 | 44 % |
+| xl_16k | v5e:4x4, fsdp=16 | 3.1 | 1398 | 57 % |
+| 2.6b_4k | v5e:4x4, fsdp=16 | 4.3 | 541 | 50 % |
+| 2.6b_16k | v5e:4x4, fsdp=16 | 6.8 | 2872 | 62 % |
+| xl_4k | v6e:4x4, fsdp=16 | 1.6 | 93 | 23 % |
+| xl_16k | v6e:4x4, fsdp=16 | 3.0 | 447 | 38 % |
+| 2.6b_4k | v6e:4x4, fsdp=16 | 4.2 | 197 | 29 % |
+| 2.6b_16k | v6e:4x4, fsdp=16 | 6.6 | 884 | 43 % |
+| xl_4k | v5p:2x2x2, fsdp=8 | 2.6 | 109 | 40 % |
+| xl_16k | v5p:2x2x2, fsdp=8 | 4.0 | 587 | 58 % |
+| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.3 | 232 | 50 % |
+| 2.6b_16k | v5p:2x2x2, fsdp=8 | 9.7 | 1210 | 63 % |
 | 2.6b_16k | h100:8, fsdp=8 | 16.2, by XLA for CPUs | | |
 | 14b_16k | h200:8, fsdp=8 | 60.5, by XLA for CPUs | | |
 
