@@ -19,7 +19,7 @@ DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error", modu
 # What a user can mend: a value, a path. Configs and flags are parsed before `main`, with a wider net.
 PATH_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 USER_ERRORS = (ValueError, *PATH_ERRORS)
-PARSE_ERRORS = (*USER_ERRORS, flags.Error, TypeError, ImportError, OSError)
+PARSE_ERRORS = (*USER_ERRORS, flags.Error, SyntaxError, TypeError, ImportError, OSError)
 
 
 _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -115,7 +115,14 @@ def _parse(argv: list[str]) -> list[str]:
     except (KeyError, AttributeError) as error:
         sys.exit(_report(_unknown_key(error), 2))
     except PARSE_ERRORS as error:
-        sys.exit(_report(error, 2))
+        sys.exit(_report(_without_traceback(error), 2))
+
+
+def _without_traceback(error: Exception) -> Exception:
+    """What a config file says of its argument is folded into a traceback: that is for `--debug`."""
+    flag, _, trace = str(error).partition("Error whilst parsing config file:")
+    _, said, reason = trace.rpartition("\nValueError: ")
+    return ValueError(flag + reason) if said else error
 
 
 def _unknown_key(error: Exception) -> Exception:

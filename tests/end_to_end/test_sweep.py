@@ -196,6 +196,8 @@ def test_a_folder_of_videos_with_a_corrupt_one(tmp_path):
         (["--config.data.source=folder", "--config.data.path=no/such"], "no window of 5 frames can be read"),
         (["--config.data.source=floder"], "did you mean 'folder'?"),
         (["stray"], "'stray' is not a flag"),
+        ([f"--config={ROOT}/configs/pod.py:xl_5k"], "pod.py:xl_5k: no preset 'xl_5k': choose one of xl_4k"),
+        ([f"--config={ROOT}/README.md"], "README.md, line"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_code_two(arguments, message, tmp_path):
