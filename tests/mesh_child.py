@@ -41,10 +41,11 @@ BACKBONES = {
     "packed": lambda rngs: DiT(DIT, rngs=rngs),
     "mmdit": lambda rngs: MMDiT(MMDiTConfig(depth=1, single_depth=1, **SIZES), rngs=rngs),
 }
+BACKBONES["gates"] = BACKBONES["mmdit"]
 OPTIMIZER = OptimizerConfig()
 STAGES = sharded.scatter_stages
 KNOWN = ObjectiveConfig(known={"none": 1.0, "image_to_video": 1.0})
-OBJECTIVES = {"mmdit": ObjectiveConfig()}  # where nothing is known of a clip, all its tokens have one gate
+OBJECTIVES = {"gates": ObjectiveConfig()}  # where nothing is known of a clip, all its tokens have one gate
 
 
 def text_of(rng, *clips):

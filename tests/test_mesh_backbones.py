@@ -26,7 +26,8 @@ WANTED = {
     },
     "factorised": {"one": ONE, "all": ALL},
     "packed": {"one": ONE, "all": ALL, "ulysses": {"fsdp": 4, "seq": 2, "context": "ulysses"}},
-    "mmdit": {"one": ONE, "all": ALL, "gates": ALL | {"products_of": "tpu"}},
+    "mmdit": {"one": ONE, "all": ALL},
+    "gates": {"one": ONE, "all": ALL | {"products_of": "tpu"}},
 }
 
 

@@ -23,7 +23,9 @@ together.defvjp(lambda tree: (tree, None), lambda _, gradient: (jax.lax.optimiza
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def in_order(multiply: Callable[[Array, Array], Array], x: Array, kernel: Array) -> Array:
+def in_order(
+    multiply: Callable[[Array, Array], Array], x: Float[Array, "..."], kernel: Float[Array, "i o"]
+) -> Float[Array, "..."]:
     """`multiply(x, kernel)`, of which the backward pass makes the kernel's gradient before it goes on.
 
     XLA's scheduler for TPUs puts gradients of kernels off to the end of a block, and holds for them what they read:
