@@ -73,10 +73,10 @@ def _sharded(
     local = functools.partial(ring, axis="seq") if goes_round else kernel
     numbers = PartitionSpec()
     if ids is not None:
-        ids = tuple(
-            jnp.broadcast_to(one, (a.shape[0], a.shape[2])) for one, a in zip(ids, (q, k), strict=True)
-        )
-        numbers = tuple(PartitionSpec(spec[0], spec[2]) for spec in (here, there))
+        shared = ids[0].shape[1] == 1 and not goes_round  # one number for all queries of a clip
+        tokens = (1 if shared else q.shape[2], k.shape[2])
+        ids = tuple(jnp.broadcast_to(one, (len(q), size)) for one, size in zip(ids, tokens, strict=True))
+        numbers = (PartitionSpec(here[0], None if shared else here[2]), PartitionSpec(there[0], there[2]))
     specs = (here, there, there, numbers)
     apply = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=here, check_vma=False)
     q, k, v = (summable(a, spec) for a, spec in zip((q, k, v), specs))

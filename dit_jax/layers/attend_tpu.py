@@ -33,17 +33,20 @@ def splash(
     (batch, heads, num_queries, head_dim), num_keys = q.shape, k.shape[2]
     rows, (key_block, columns) = _rounded(num_queries), _key_tiles(num_keys, head_dim)
     attend = jax.vmap(_kernel(heads, rows, columns, key_block, interpret))
-    filled = [_filled(q / math.sqrt(head_dim), rows), _filled(k, columns), _filled(v, columns)]
+    q = q / math.sqrt(head_dim)
     if ids is None and columns == num_keys:
-        return attend(*filled)[:, :, :num_queries]
+        return attend(_filled(q, rows), k, v)[:, :, :num_queries]
     ids = (jnp.zeros((1, 1), jnp.int32),) * 2 if ids is None else ids
+    sees = (ids[0][:, :, None] == ids[1][:, None, :]).any(-1)
+    of_clips = ids[0].shape[1] == 1  # all queries of a clip see the same: where that is nothing, zeros see all
+    if of_clips:
+        q, ids = q * sees[:, None, :, None].astype(q.dtype), (ids[0], jnp.where(sees, ids[1], ids[0]))
     of_queries, of_keys = (
         jnp.broadcast_to(one, (batch, size)) for one, size in zip(ids, (num_queries, num_keys), strict=True)
     )
     segments = kernels.SegmentIds(_filled(of_queries, rows, NOBODY[0]), _filled(of_keys, columns, NOBODY[1]))
-    y = attend(*filled, segments)[:, :, :num_queries]
-    sees = (of_queries[:, :, None] == of_keys[:, None, :]).any(-1)
-    return jnp.where(sees[:, None, :, None], y, v.mean(2, keepdims=True))
+    y = attend(_filled(q, rows), _filled(k, columns), _filled(v, columns), segments)[:, :, :num_queries]
+    return y if of_clips else jnp.where(sees[:, None, :, None], y, v.mean(2, keepdims=True))
 
 
 def _rounded(size: int) -> int:

@@ -22,6 +22,15 @@ def together(tree: PyTree) -> PyTree:
 together.defvjp(lambda tree: (tree, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),))
 
 
+@jax.custom_vjp
+def apart(x: PyTree) -> PyTree:
+    """`x`, made before what reads it: nothing of it is fused into its readers. Of gradients nothing is held apart."""
+    return jax.lax.optimization_barrier(x)
+
+
+apart.defvjp(lambda x: (apart(x), None), lambda _, gradient: (gradient,))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def in_order(
     multiply: Callable[[Array, Array], Array], x: Float[Array, "..."], kernel: Float[Array, "i o"]
@@ -38,10 +47,9 @@ def in_order(
 def _backward(multiply: Callable, kept: tuple[Array, Array], out: Array) -> tuple[Array, Array]:
     x, kernel = kept
     (of_kernel,) = jax.vjp(lambda k: multiply(x, k), kernel)[1](out)
-    if x.size >= out.size:
-        out, of_kernel = jax.lax.optimization_barrier((out, of_kernel))
+    out, of_kernel = jax.lax.optimization_barrier((out, of_kernel))
     (of_x,) = jax.vjp(lambda y: multiply(y, kernel), x)[1](out)
-    return (of_x, of_kernel) if x.size >= out.size else jax.lax.optimization_barrier((of_x, of_kernel))
+    return of_x, of_kernel
 
 
 in_order.defvjp(lambda multiply, x, kernel: (multiply(x, kernel), (x, kernel)), _backward)

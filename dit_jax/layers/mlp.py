@@ -8,7 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
+from dit_jax.layers.backward import apart
 from dit_jax.layers.dense import Dense
+from dit_jax.mesh import platform
 
 KINDS = ("gelu", "swiglu")
 
@@ -49,5 +51,7 @@ class MLP(nnx.Module):
 
     def _hidden(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch hidden"]:
         if self.gate is None:
-            return jax.nn.gelu(self.up(x), approximate=True)
-        return jax.nn.silu(self.gate(x)) * self.up(x)
+            y = jax.nn.gelu(self.up(x), approximate=True)
+        else:
+            y = jax.nn.silu(self.gate(x)) * self.up(x)
+        return apart(y) if platform() == "tpu" else y

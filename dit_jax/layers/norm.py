@@ -64,4 +64,35 @@ def modulate(
     x: Float[Array, "*batch d"], shift: Float[Array, "*#batch d"], scale: Float[Array, "*#batch d"]
 ) -> Float[Array, "*batch d"]:
     """`layer_norm(x) * (1 + scale) + shift`: Peebles and Xie 2023 (DiT), arXiv 2212.09748, section 3.2."""
+    if platform() == "tpu" and x.ndim == 3 and shift.shape[1] == 1 and x.dtype == jnp.bfloat16:
+        return _modulate(x, shift, scale)
     return layer_norm(x) * (1 + scale) + shift
+
+
+@jax.custom_vjp
+def _modulate(x, shift, scale):
+    return layer_norm(x) * (1 + scale) + shift
+
+
+def _modulate_forward(x, shift, scale):
+    return _modulate(x, shift, scale), (x, shift, scale)
+
+
+def _modulate_backward(kept, out):
+    x, shift, scale = kept
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(-1, keepdims=True)
+    variance = jnp.maximum(jnp.square(x32).mean(-1, keepdims=True) - jnp.square(mean), 0)
+    root = jax.lax.rsqrt(variance + EPSILON)
+    normed = (x32 - mean) * root
+    of_normed = out * (1 + scale).astype(jnp.float32)
+    first = of_normed.mean(-1, keepdims=True)
+    second = (of_normed * normed).mean(-1, keepdims=True)
+    out, first, second = jax.lax.optimization_barrier((out, first, second))
+    of_scale = (out * normed.astype(out.dtype)).sum(1, keepdims=True)
+    of_shift = out.sum(1, keepdims=True)
+    of_x = root * (out * (1 + scale).astype(jnp.float32) - first - normed * second)
+    return of_x.astype(x.dtype), of_shift.astype(shift.dtype), of_scale.astype(scale.dtype)
+
+
+_modulate.defvjp(_modulate_forward, _modulate_backward)

@@ -33,7 +33,57 @@ def product(
     """`x @ kernel` in `dtype`, each device with its own part of the batch."""
     mesh, _ = ambient()
     lies = None if mesh is None or x.ndim < 2 else _tokens(x.shape, mesh)
+    dim = _gathered_dim(kernel, lies)
+    if dim is not None and _is_less(x, kernel, mesh):
+        return _sent(x, kernel, dtype, lies, dim)
     return _gathered(_rows, x, kernel, dtype, lies, lies)
+
+
+def _is_less(x: Array, kernel: Array, mesh: Mesh) -> bool:
+    """Whether less goes around if devices exchange what they multiply with the kernel, and what comes of it."""
+    rows = math.prod(x.shape[:-1]) // mesh.shape["data"]
+    return rows * sum(kernel.shape) < kernel.size
+
+
+def _sent(x: Array, kernel: Array, dtype: DType, lies: PartitionSpec, dim: int) -> Array:
+    """`x @ kernel` with the kernel left where it lies: each device multiplies all rows of `x` with its shard.
+
+    So a clip's modulations come of a few thousand numbers sent, and not of a kernel as large as the perceptron's;
+    and the kernel's gradient is a product, instead of as many outer products as there are clips, summed.
+    """
+    mesh, _ = ambient()
+    manual, shard_spec, others = _manual(mesh, lies, dim)
+    turn = functools.partial(jax.lax.all_to_all, axis_name=GATHERED, tiled=True)
+
+    def sent(x: Array, shard: Array) -> Array:
+        shard = _cast(jax.lax.pcast(shard, others, to="varying"), dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        if dim == 1:
+            rows = jax.lax.all_gather(rows.astype(jnp.float32), GATHERED, tiled=True)  # so gradients are summed
+            y = turn(_rows(rows, shard, dtype), split_axis=0, concat_axis=1)
+        else:
+            y = _rows(turn(rows, split_axis=1, concat_axis=0), shard, dtype)
+            y = jax.lax.psum_scatter(y.astype(jnp.float32), GATHERED, tiled=True).astype(dtype)
+        return y.reshape(*x.shape[:-1], -1)
+
+    apply = jax.shard_map(sent, mesh=mesh, in_specs=(lies, shard_spec), out_specs=lies, axis_names=manual)
+    return apply(summable(x, lies), kernel)
+
+
+def _gathered_dim(kernel: Array, lies: PartitionSpec | None) -> int | None:
+    """Along which devices with clips of their own have parts of a kernel; None where they have it whole."""
+    mesh, _ = ambient()
+    if mesh is None or mesh.shape[GATHERED] == 1 or lies is None or lies[0] is None:
+        return None
+    return next((i for i, axis in enumerate(parameter_spec(kernel.shape, mesh)) if axis == GATHERED), None)
+
+
+def _manual(mesh: Mesh, lies: PartitionSpec, dim: int):
+    manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
+    shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
+    along = tuple(name for name in lies[1:] if name is not None)
+    others = tuple(name for name in (*BATCH_AXES, *along) if name != GATHERED)
+    return manual, shard_spec, others
 
 
 def gated_product(
