@@ -25,7 +25,7 @@ from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
-from dit_jax.layers import sharded
+from dit_jax.layers import sharded, shards
 from dit_jax.mesh import MeshConfig, initialise_hosts, make_mesh, on_mesh, place_batch
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.optimizer import Horizon, OptimizerConfig, make_optimizer
@@ -43,7 +43,7 @@ BACKBONES = {
 }
 BACKBONES["gates"] = BACKBONES["mmdit"]
 OPTIMIZER = OptimizerConfig()
-STAGES = sharded.scatter_stages
+STAGES = shards.scatter_stages
 KNOWN = ObjectiveConfig(known={"none": 1.0, "image_to_video": 1.0})
 OBJECTIVES = {"gates": ObjectiveConfig()}  # where nothing is known of a clip, all its tokens have one gate
 
@@ -107,9 +107,9 @@ def build(case, axes):
 def train(case, axes):
     axes = dict(axes)
     device = axes.pop("products_of", "cpu")
-    sharded.platform = lambda: device
+    sharded.platform = shards.platform = lambda: device
     torus = list(np.ndindex(*axes.pop("torus", ())))
-    sharded.scatter_stages = lambda coords: STAGES(torus if len(torus) > 1 else coords)
+    shards.scatter_stages = lambda coords: STAGES(torus if len(torus) > 1 else coords)
     mesh, graph, init, abstract = build(case, axes)
     steps = make_train_steps(
         jax.value_and_grad(loss_of(case, graph, mesh, axes.get("context", "gather")), has_aux=True),

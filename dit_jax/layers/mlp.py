@@ -50,8 +50,6 @@ class MLP(nnx.Module):
         return self.down.gated(self._hidden(x), gate)
 
     def _hidden(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch hidden"]:
-        if self.gate is None:
-            y = jax.nn.gelu(self.up(x), approximate=True)
-        else:
-            y = jax.nn.silu(self.gate(x)) * self.up(x)
+        y = self.up(x)
+        y = jax.nn.gelu(y, approximate=True) if self.gate is None else jax.nn.silu(self.gate(x)) * y
         return apart(y) if platform() == "tpu" else y

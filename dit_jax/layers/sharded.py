@@ -8,9 +8,8 @@ that it is used in, and its gradient scattered (Rajbhandari et al. 2020, ZeRO, a
 al. 2023, PyTorch FSDP, arXiv 2304.11277, section 3).
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +18,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
-from dit_jax.layers import backward
+from dit_jax.layers import backward, shards
+from dit_jax.layers.shards import GATHERED
 from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec, platform
 
-GATHERED = "fsdp"
-Stages = tuple[tuple[tuple[int, ...], ...] | None, ...]
 SEQUENCE_DIM = {3: 1, 5: 2}  # by number of dims: of tokens, and the rows of latents, as a batch lies
 
 
@@ -33,57 +31,21 @@ def product(
     """`x @ kernel` in `dtype`, each device with its own part of the batch."""
     mesh, _ = ambient()
     lies = None if mesh is None or x.ndim < 2 else _tokens(x.shape, mesh)
-    dim = _gathered_dim(kernel, lies)
-    if dim is not None and _is_less(x, kernel, mesh):
-        return _sent(x, kernel, dtype, lies, dim)
-    return _gathered(_rows, x, kernel, dtype, lies, lies)
+    dim = _sharded_dim(kernel, lies)
+    if dim is None or _num_sent(x, kernel) >= kernel.size:
+        return _gathered(_rows, x, kernel, dtype, lies, lies)
 
-
-def _is_less(x: Array, kernel: Array, mesh: Mesh) -> bool:
-    """Whether less goes around if devices exchange what they multiply with the kernel, and what comes of it."""
-    rows = math.prod(x.shape[:-1]) // mesh.shape["data"]
-    return rows * sum(kernel.shape) < kernel.size
-
-
-def _sent(x: Array, kernel: Array, dtype: DType, lies: PartitionSpec, dim: int) -> Array:
-    """`x @ kernel` with the kernel left where it lies: each device multiplies all rows of `x` with its shard.
-
-    So a clip's modulations come of a few thousand numbers sent, and not of a kernel as large as the perceptron's;
-    and the kernel's gradient is a product, instead of as many outer products as there are clips, summed.
-    """
-    mesh, _ = ambient()
-    manual, shard_spec, others = _manual(mesh, lies, dim)
-    turn = functools.partial(jax.lax.all_to_all, axis_name=GATHERED, tiled=True)
-
-    def sent(x: Array, shard: Array) -> Array:
-        shard = _cast(jax.lax.pcast(shard, others, to="varying"), dtype)
-        rows = x.reshape(-1, x.shape[-1])
-        if dim == 1:
-            rows = jax.lax.all_gather(rows.astype(jnp.float32), GATHERED, tiled=True)  # so gradients are summed
-            y = turn(_rows(rows, shard, dtype), split_axis=0, concat_axis=1)
-        else:
-            y = _rows(turn(rows, split_axis=1, concat_axis=0), shard, dtype)
-            y = jax.lax.psum_scatter(y.astype(jnp.float32), GATHERED, tiled=True).astype(dtype)
+    def by_shards(x: Array, own: Array) -> Array:
+        y = shards.by_shards(x.reshape(-1, x.shape[-1]), own, dim, dtype)
         return y.reshape(*x.shape[:-1], -1)
 
-    apply = jax.shard_map(sent, mesh=mesh, in_specs=(lies, shard_spec), out_specs=lies, axis_names=manual)
-    return apply(summable(x, lies), kernel)
+    return _on_shards(by_shards, x, kernel, dim, lies, lies)
 
 
-def _gathered_dim(kernel: Array, lies: PartitionSpec | None) -> int | None:
-    """Along which devices with clips of their own have parts of a kernel; None where they have it whole."""
+def _num_sent(x: Array, kernel: Array) -> int:
+    """Numbers that a device gets of the others, where the kernel stays: all rows and what comes of them."""
     mesh, _ = ambient()
-    if mesh is None or mesh.shape[GATHERED] == 1 or lies is None or lies[0] is None:
-        return None
-    return next((i for i, axis in enumerate(parameter_spec(kernel.shape, mesh)) if axis == GATHERED), None)
-
-
-def _manual(mesh: Mesh, lies: PartitionSpec, dim: int):
-    manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
-    shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
-    along = tuple(name for name in lies[1:] if name is not None)
-    others = tuple(name for name in (*BATCH_AXES, *along) if name != GATHERED)
-    return manual, shard_spec, others
+    return math.prod(x.shape[:-1]) // mesh.shape["data"] * sum(kernel.shape)
 
 
 def gated_product(
@@ -165,88 +127,55 @@ def _gathered(
     """
     if platform() == "tpu" and kernel.shape[0] != kernel.shape[1] and not of_clips:
         multiply = _in_order(multiply)
+    dim = _sharded_dim(kernel, lies)
+    if dim is None:
+        return multiply(x, kernel, dtype, *of_clips)
     mesh, _ = ambient()
-    if mesh is None or mesh.shape[GATHERED] == 1 or lies is None:
-        return multiply(x, kernel, dtype, *of_clips)
-    spec = parameter_spec(kernel.shape, mesh)
-    dim = next((i for i, axis in enumerate(spec) if axis == GATHERED), None)
-    if dim is None or lies[0] is None:
-        return multiply(x, kernel, dtype, *of_clips)
+    stages = shards.scatter_stages([getattr(device, "coords", ()) for device in mesh.devices[0, :, 0, 0]])
 
+    def gathered(x: Array, own: Array, *of_clips: Array) -> Array:
+        return multiply(x, shards.whole(own, dim, stages, dtype), dtype, *of_clips)
+
+    return _on_shards(gathered, x, kernel, dim, lies, result_lies, *of_clips)
+
+
+def _sharded_dim(kernel: Array, lies: PartitionSpec | None) -> int | None:
+    """Along which devices that have clips of their own have parts of a kernel; None where they have the whole."""
+    mesh, _ = ambient()
+    if mesh is None or mesh.shape[GATHERED] == 1 or lies is None or lies[0] is None:
+        return None
+    spec = parameter_spec(kernel.shape, mesh)
+    return next((i for i, axis in enumerate(spec) if axis == GATHERED), None)
+
+
+def _on_shards(
+    apply: Callable[..., Array],
+    x: Array,
+    kernel: Array,
+    dim: int,
+    lies: PartitionSpec,
+    result_lies: PartitionSpec,
+    *of_clips: Array,
+) -> Array:
+    """`apply(x, shard, *of_clips)`, on each device with its part of `x` and its shard of the kernel along `dim`."""
+    mesh, _ = ambient()
     manual = frozenset({*BATCH_AXES, "seq"})  # the axis `model` stays the partitioner's
     shard_spec = PartitionSpec(*(GATHERED if i == dim else None for i in range(2)))
     along = tuple(name for name in lies[1:] if name is not None)
     others = tuple(name for name in (*BATCH_AXES, *along) if name != GATHERED)
-    stages = scatter_stages([getattr(device, "coords", ()) for device in mesh.devices[0, :, 0, 0]])
 
-    def gathered(x: Array, shard: Array, *of_clips: Array) -> Array:
+    def on_own(x: Array, shard: Array, *of_clips: Array) -> Array:
         # What devices share is made theirs before it is cast, so that its gradient is summed in float32.
         own = jax.lax.pcast(shard, others, to="varying")
-        of_clips = tuple(jax.lax.pcast(a, along, to="varying") for a in of_clips)
-        return multiply(x, _whole(own, dim, stages, dtype), dtype, *of_clips)
+        return apply(x, own, *(jax.lax.pcast(a, along, to="varying") for a in of_clips))
 
     in_specs = (lies, shard_spec, *[PartitionSpec(lies[0])] * len(of_clips))
-    apply = jax.shard_map(gathered, mesh=mesh, in_specs=in_specs, out_specs=result_lies, axis_names=manual)
-    return apply(summable(x, lies), kernel, *of_clips)
+    on_mesh = jax.shard_map(on_own, mesh=mesh, in_specs=in_specs, out_specs=result_lies, axis_names=manual)
+    return on_mesh(summable(x, lies), kernel, *of_clips)
 
 
 def _in_order(multiply: Callable[[Array, Array, DType], Array]) -> Callable[[Array, Array, DType], Array]:
     return lambda x, kernel, dtype: backward.in_order(lambda y, k: multiply(y, k, dtype), x, kernel)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _whole(shard: Array, dim: int, stages: Stages, dtype: DType) -> Array:
-    """The array of which every device has a part along `dim`, in `dtype`; its gradient is scattered in stages."""
-    return jax.lax.all_gather(_cast(shard, dtype), GATHERED, axis=dim, tiled=True)
-
-
-def _cast(shard: Array, dtype: DType) -> Array:
-    """`shard` in `dtype`, in which it is sent.
-
-    On a TPU by way of its bits, which the compiler can not cast. It would take the cast out of the loop over blocks,
-    and hold all parameters in both types.
-    """
-    if platform() == "cpu":  # see `summable`
-        return shard
-    if platform() == "tpu":
-        bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(shard, jnp.uint32))
-        shard = jax.lax.bitcast_convert_type(bits, jnp.float32)
-    return shard.astype(dtype)
-
-
-def _scatter(dim: int, stages: Stages, dtype: DType, _: None, gradient: Array) -> tuple[Array]:
-    for groups in stages:
-        gradient = jax.lax.psum_scatter(
-            gradient, GATHERED, scatter_dimension=dim, axis_index_groups=groups, tiled=True
-        )
-    return (gradient.astype(jnp.float32),)
-
-
-_whole.defvjp(lambda shard, *how: (_whole(shard, *how), None), _scatter)
-
-
-def scatter_stages(coords: Sequence[Sequence[int]]) -> Stages:
-    """Groups of devices over which a sum is scattered along an axis of the mesh, stage by stage; None is all at once.
-
-    XLA's compiler for TPUs makes a scatter over three dims of the torus a sum of the whole: there the sum is
-    scattered over planes first, and then over what lies across them.
-
-    Args:
-      coords: of the devices along the axis, in the torus; empty where there is none.
-    """
-    count = len(coords)
-    if _dims_of(coords) > 2:
-        for size in (size for size in range(2, count) if count % size == 0):
-            lines = tuple(tuple(range(first, first + size)) for first in range(0, count, size))
-            planes = tuple(tuple(range(first, count, size)) for first in range(size))
-            if all(_dims_of([coords[i] for i in group]) <= 2 for group in lines + planes):
-                return planes, lines
-    return (None,)
-
-
-def _dims_of(coords: Sequence[Sequence[int]]) -> int:
-    """Along which places differ."""
-    return sum(len(set(along)) > 1 for along in zip(*coords))
 
 
 def _rows(x: Array, kernel: Array, dtype: DType) -> Array:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from dit_jax.layers.sharded import scatter_stages
+from dit_jax.layers.shards import scatter_stages
 
 
 def torus(*sides):
