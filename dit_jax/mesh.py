@@ -29,8 +29,12 @@ CONTEXTS = ("gather", "ulysses", "ring")
 MIN_SHARDED_SIZE = 2**14  # smaller parameters cost more to gather than to hold
 PACKED_SEQUENCES = ("tokens", "positions", "segment_ids")  # of packed rows: `B N ...`
 
-# A kernel's share of a TPU's fast memory, of 16 MiB by default: room for the keys of long clips.
-TPU_OPTIONS = {"xla_tpu_scoped_vmem_limit_kib": 96 * 1024}
+TPU_OPTIONS = {
+    # A kernel's share of a TPU's fast memory, of 16 MiB by default: room for the keys of long clips.
+    "xla_tpu_scoped_vmem_limit_kib": 96 * 1024,
+    # Both products of a perceptron in one, which takes longer than the two.
+    "xla_tpu_dot_dot_fusion": False,
+}
 
 # What is sent goes through cores of its own, while the others compute; without effect where a TPU has none.
 SPARSE_CORES = ("all_gather", "2d_all_gather", "3d_all_gather", "reduce_scatter", "nd_reduce_scatter")

@@ -11,6 +11,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jaxtyping import Array, Float, Int
 
+from dit_jax.layers.backward import all_at_once
 from dit_jax.mesh import ambient
 
 LANES = 128  # what a block is a multiple of
@@ -35,7 +36,7 @@ def splash(
     attend = jax.vmap(_kernel(heads, rows, columns, key_block, interpret))
     q = q / math.sqrt(head_dim)
     if ids is None and columns == num_keys:
-        return attend(_filled(q, rows), k, v)[:, :, :num_queries]
+        return all_at_once(attend, _filled(q, rows), k, v)[:, :, :num_queries]
     ids = (jnp.zeros((1, 1), jnp.int32),) * 2 if ids is None else ids
     sees = (ids[0][:, :, None] == ids[1][:, None, :]).any(-1)
     of_clips = (
@@ -47,7 +48,8 @@ def splash(
         jnp.broadcast_to(one, (batch, size)) for one, size in zip(ids, (num_queries, num_keys), strict=True)
     )
     segments = kernels.SegmentIds(_filled(of_queries, rows, NOBODY[0]), _filled(of_keys, columns, NOBODY[1]))
-    y = attend(_filled(q, rows), _filled(k, columns), _filled(v, columns), segments)[:, :, :num_queries]
+    filled = _filled(q, rows), _filled(k, columns), _filled(v, columns)
+    y = all_at_once(attend, *filled, segments)[:, :, :num_queries]
     return y if of_clips else jnp.where(sees[:, None, :, None], y, v.mean(2, keepdims=True))
 
 

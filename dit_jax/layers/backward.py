@@ -22,13 +22,28 @@ def together(tree: PyTree) -> PyTree:
 together.defvjp(lambda tree: (tree, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),))
 
 
-@jax.custom_vjp
-def apart(x: PyTree) -> PyTree:
-    """`x`, made before what reads it: nothing of it is fused into its readers. Of gradients nothing is held apart."""
-    return jax.lax.optimization_barrier(x)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def all_at_once(apply: Callable[..., Array], *args: Array) -> Array:
+    """`apply(*args)`, whose backward pass is given what it reads of the forward pass when the result is there.
+
+    What a kernel puts out for its gradient, and a scheduler may cut to size only later, is not held meanwhile.
+    """
+    return apply(*args)
 
 
-apart.defvjp(lambda x: (apart(x), None), lambda _, gradient: (gradient,))
+def _with_residuals(apply: Callable[..., Array], *args: Array) -> tuple[Array, Callable]:
+    y, of_args = jax.vjp(apply, *args)
+    kept, tree = jax.tree.flatten(of_args)
+    made = [
+        not any(one is arg for arg in args) for one in kept
+    ]  # arguments are there anyway, and laid out elsewhere
+    y, waited_for = jax.lax.optimization_barrier((y, [one for one, is_made in zip(kept, made) if is_made]))
+    waited_for = iter(waited_for)
+    kept = [next(waited_for) if is_made else one for one, is_made in zip(kept, made)]
+    return y, jax.tree.unflatten(tree, kept)
+
+
+all_at_once.defvjp(_with_residuals, lambda _, of_args, gradient: of_args(gradient))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

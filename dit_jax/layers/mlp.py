@@ -8,9 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
-from dit_jax.layers.backward import apart
 from dit_jax.layers.dense import Dense
-from dit_jax.mesh import platform
 
 KINDS = ("gelu", "swiglu")
 
@@ -50,6 +48,6 @@ class MLP(nnx.Module):
         return self.down.gated(self._hidden(x), gate)
 
     def _hidden(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch hidden"]:
-        y = self.up(x)
-        y = jax.nn.gelu(y, approximate=True) if self.gate is None else jax.nn.silu(self.gate(x)) * y
-        return apart(y) if platform() == "tpu" else y
+        if self.gate is None:
+            return jax.nn.gelu(self.up(x), approximate=True)
+        return jax.nn.silu(self.gate(x)) * self.up(x)
