@@ -12,6 +12,7 @@ Registers are those of Darcet et al. 2023, arXiv 2309.16588.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ class DiTBlock(nnx.Module):
         modulations = iter(jnp.split(per_token, 3 * (len(self.patterns) + 1), -1))
         for pattern, attention in zip(self.patterns, self.attention):
             attend = context.groups[pattern].attend
-            x = gated(x, lambda y, gate, of=attention, attend=attend: gate * attend(of, y), modulations)
+            x = gated(x, functools.partial(attend, attention), modulations)
         if self.text is not None:
             x = x + self.text(self._before_text(x), context.text, ids=context.text_ids)
         return gated(x, self.mlp.gated, modulations)

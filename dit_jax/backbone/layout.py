@@ -61,14 +61,19 @@ class Group:
     sizes: PatternSizes = dataclasses.field(metadata=dict(static=True))
     grid: Grid | None = dataclasses.field(metadata=dict(static=True))
 
-    def attend(self, attention: Attention, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
-        """`attention` within the groups."""
+    def attend(
+        self, attention: Attention, x: Float[Array, "B N D"], gate: Float[Array, "B #N D"]
+    ) -> Float[Array, "B N D"]:
+        """`gate` times `attention` within the groups."""
         if self.grid is None:
-            return attention(x, rotation=self.rotation, ids=(self.ids, self.ids))
+            return attention(x, rotation=self.rotation, ids=(self.ids, self.ids), gate=gate)
         y = cut(x, self.pattern, self.grid, self.sizes)
         rotation, ids = (self._for_all(a, len(y)) for a in (self.rotation, self.ids))
-        y = attention(y, rotation=rotation, ids=None if ids is None else (ids, ids))
-        return paste(y, self.pattern, self.grid, self.sizes)
+        ids = None if ids is None else (ids, ids)
+        if self.pattern == "joint":
+            return attention(y, rotation=rotation, ids=ids, gate=gate)
+        y = attention(y, rotation=rotation, ids=ids)
+        return gate * paste(y, self.pattern, self.grid, self.sizes)
 
     def _for_all(self, array: Array | None, count: int) -> Array | None:
         """What the groups of one clip have, for the `count` groups of all; one for every group stays one."""

@@ -49,7 +49,7 @@ class Stream(nnx.Module):
 
     def after(self, x: Tokens, attended: Heads, parts: list[Float[Array, "B _ D"]]) -> Tokens:
         """The tokens after what they saw and the perceptron."""
-        x = x + parts[2] * self.attention.out.from_heads(attended)
+        x = x + self.attention.out.from_heads(attended, parts[2])
         return gated(x, self.mlp.gated, iter(parts[3:]))
 
 

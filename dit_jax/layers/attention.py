@@ -111,9 +111,10 @@ class Attention(Projections):
         *,
         rotation: Float[Array, "*#B 2 N half"] | None = None,
         ids: Ids | None = None,
+        gate: Float[Array, "B #N D"] | None = None,
     ) -> Float[Array, "B N D"]:
-        """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`."""
-        return self.out.from_heads(attend_turned(self.heads(x, context), rotation, ids))
+        """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`; times `gate`."""
+        return self.out.from_heads(attend_turned(self.heads(x, context), rotation, ids), gate)
 
 
 def attend_turned(

@@ -70,26 +70,40 @@ def _backward(multiply: Callable, kept: tuple[Array, Array], out: Array) -> tupl
 in_order.defvjp(lambda multiply, x, kernel: (multiply(x, kernel), (x, kernel)), _backward)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def gated_product(
-    x: Float[Array, "B N i"], kernel: Float[Array, "i o"], gate: Float[Array, "B 1 o"]
+    subscripts: str, x: Float[Array, "B ..."], kernel: Float[Array, "... o"], gate: Float[Array, "B 1 o"]
 ) -> Float[Array, "B N o"]:
-    """`gate * (x @ kernel)`, whose backward pass does not read the product.
+    """`gate * einsum(subscripts, x, kernel)`, whose backward pass does not read the product.
 
     With `dy` the gradient of the result, that of the gate is the sum over tokens of `dy * (x @ kernel)`, which is the
     sum over `i` of `kernel * (x^T dy)`; and the gradient of the kernel is `gate * (x^T dy)`. So the last product of a
-    block that is made anew is not made anew: 4 of its 14 products of width^2 by N, in a block of a DiT.
+    block that is made anew is not made anew: 4 of its 14 products of width^2 by N, in a block of a DiT; and of an
+    attention's, that is made anew for what comes after it, only the sum with the residual stream is written.
+
+    Args:
+      subscripts: `bni,io->bno`, or `i` as several letters.
+      x: what is summed over.
+      kernel: the other factor.
+      gate: of each clip.
     """
-    return gate * (x @ kernel)
+    return gate * jnp.einsum(subscripts, x, kernel)
 
 
-def _gated_backward(kept: tuple[Array, Array, Array], out: Array) -> tuple[Array, Array, Array]:
+def _gated_backward(
+    subscripts: str, kept: tuple[Array, Array, Array], out: Array
+) -> tuple[Array, Array, Array]:
     x, kernel, gate = kept
-    by_clip = jnp.einsum("bni,bno->bio", x, out, preferred_element_type=jnp.float32)
-    of_gate = (by_clip * kernel).sum(1, keepdims=True).astype(gate.dtype)
-    of_kernel = (by_clip * gate).sum(0).astype(kernel.dtype)
-    out, of_kernel, of_gate = jax.lax.optimization_barrier((out, of_kernel, of_gate))  # see `in_order`
-    return (out * gate) @ kernel.T, of_kernel, of_gate
+    factors, of_out = subscripts.split("->")
+    of_x, of_kernel = factors.split(",")
+    by_clip = jnp.einsum(f"{of_x},{of_out}->b{of_kernel}", x, out, preferred_element_type=jnp.float32)
+    of_gate = (by_clip * kernel).sum(tuple(range(1, kernel.ndim)))[:, None].astype(gate.dtype)
+    by_clip = by_clip * gate.reshape(len(gate), *(1,) * (kernel.ndim - 1), -1)
+    of_kernel_now = by_clip.sum(0).astype(kernel.dtype)
+    out, of_kernel_now, of_gate = jax.lax.optimization_barrier(
+        (out, of_kernel_now, of_gate)
+    )  # see `in_order`
+    return jnp.einsum(f"{of_out},{of_kernel}->{of_x}", out * gate, kernel), of_kernel_now, of_gate
 
 
-gated_product.defvjp(lambda *args: (gated_product(*args), args), _gated_backward)
+gated_product.defvjp(lambda *args: (gated_product(*args), args[1:]), _gated_backward)

@@ -48,7 +48,9 @@ class Dense(nnx.Module):
 
     def gated(self, x: Float[Array, "B N i"], gate: Float[Array, "B #N o"]) -> Float[Array, "B N o"]:
         """What it puts out times `gate`."""
-        y = gated_product(x, self.kernel[...], gate, self.dtype)
+        return self._with_bias(gated_product(x, self.kernel[...], gate, self.dtype), gate)
+
+    def _with_bias(self, y: Float[Array, "B N o"], gate: Float[Array, "B #N o"]) -> Float[Array, "B N o"]:
         if self.bias is None:
             return y
         return (y.astype(jnp.float32) + gate.astype(jnp.float32) * self.bias[...]).astype(y.dtype)
@@ -58,9 +60,13 @@ class Dense(nnx.Module):
         y = to_heads(x, self.kernel[...], num_heads, self.dtype)
         return y if self.bias is None else y + self.bias[...].reshape(num_heads, 1, -1).astype(self.dtype)
 
-    def from_heads(self, x: Float[Array, "B heads N head_dim"]) -> Float[Array, "B N o"]:
-        """Of all heads side by side."""
-        y = from_heads(x, self.kernel[...], self.dtype)
+    def from_heads(
+        self, x: Float[Array, "B heads N head_dim"], gate: Float[Array, "B #N o"] | None = None
+    ) -> Float[Array, "B N o"]:
+        """Of all heads side by side, times `gate`."""
+        y = from_heads(x, self.kernel[...], self.dtype, gate)
+        if gate is not None:
+            return self._with_bias(y, gate)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 

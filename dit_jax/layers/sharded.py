@@ -58,11 +58,16 @@ def gated_product(
     lies = None if mesh is None else _tokens(x.shape, mesh)
 
     def multiply(x: Array, kernel: Array, dtype: DType, gate: Array) -> Array:
-        if len(x) > 1 and x.shape[1] < kernel.shape[1]:  # gradients of each clip's would be larger than `x`
+        if _clips_are_short(x, kernel):
             return gate * _rows(x, kernel, dtype)
-        return backward.gated_product(x.astype(dtype), kernel.astype(dtype), gate)
+        return backward.gated_product("bni,io->bno", x.astype(dtype), kernel.astype(dtype), gate)
 
     return _gathered(multiply, x, kernel, dtype, lies, lies, gate)
+
+
+def _clips_are_short(x: Array, kernel: Array) -> bool:
+    """Whether gradients of a kernel for each clip would be larger than what they are of."""
+    return len(x) > 1 and x.shape[-2] < kernel.shape[-1]
 
 
 def to_heads(
@@ -86,21 +91,29 @@ def to_heads(
 
 
 def from_heads(
-    x: Float[Array, "B heads N head_dim"], kernel: Float[Array, "i o"], dtype: DType
+    x: Float[Array, "B heads N head_dim"],
+    kernel: Float[Array, "i o"],
+    dtype: DType,
+    gate: Float[Array, "B #N o"] | None = None,
 ) -> Float[Array, "B N o"]:
-    """`product` of all heads of a token side by side, see `to_heads`."""
+    """`product` of all heads of a token side by side, see `to_heads`; times `gate`, see `gated_product`."""
     batch, num_heads, tokens, head_dim = x.shape
     if platform() != "tpu":
-        return product(x.swapaxes(1, 2).reshape(batch, tokens, -1), kernel, dtype)
+        x = x.swapaxes(1, 2).reshape(batch, tokens, -1)
+        return product(x, kernel, dtype) if gate is None else gated_product(x, kernel, gate, dtype)
+    if gate is not None and gate.shape[1] > 1:
+        return gate * from_heads(x, kernel, dtype).astype(gate.dtype)
 
-    def multiply(x: Array, kernel: Array, dtype: DType) -> Array:
-        kernel = kernel.reshape(num_heads, head_dim, -1)
+    def multiply(x: Array, kernel: Array, dtype: DType, *gates: Array) -> Array:
+        x, kernel = x.astype(dtype), kernel.astype(dtype).reshape(num_heads, head_dim, -1)
+        if gates and not _clips_are_short(x, kernel):
+            return backward.gated_product("bhni,hio->bno", x, kernel, *gates)
         rows = x.swapaxes(0, 1).reshape(num_heads, -1, head_dim)
-        y = jnp.einsum("hnd,hdo->no", rows.astype(dtype), kernel.astype(dtype))
-        return y.reshape(x.shape[0], x.shape[2], -1)  # this device's
+        y = jnp.einsum("hnd,hdo->no", rows, kernel)
+        return math.prod(gates, start=y.reshape(x.shape[0], x.shape[2], -1))  # this device's
 
     by_token, by_head = _by_token_and_head((batch, tokens, num_heads * head_dim))
-    return _gathered(multiply, x, kernel, dtype, by_head, by_token)
+    return _gathered(multiply, x, kernel, dtype, by_head, by_token, *(() if gate is None else (gate,)))
 
 
 def _by_token_and_head(shape: tuple[int, ...]) -> tuple[PartitionSpec | None, PartitionSpec | None]:
