@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from dit_jax.backbone.patchify import grid_positions
 from dit_jax.backbone.patterns import Grid, PatternSizes, cut, numbers, paste, wrapped
 from dit_jax.layers.attention import Attention
-from dit_jax.layers.rope import rotations
+from dit_jax.layers.rope import Rotation, rotations
 
 AXES = {"space": (1, 2), "time": (0,)}  # of the positions that a pattern tells apart; all by default
 
@@ -55,7 +55,7 @@ def packed(positions: Float[Array, "B N 3"], segment_ids: Int[Array, "B N"]) -> 
 class Group:
     """A pattern of self-attention on a layout: made once, used by every block."""
 
-    rotation: Float[Array, "_ 2 n half"] | None
+    rotation: Rotation | None
     ids: Int[Array, "_ n"] | None
     pattern: str = dataclasses.field(metadata=dict(static=True))
     sizes: PatternSizes = dataclasses.field(metadata=dict(static=True))
@@ -68,16 +68,16 @@ class Group:
         if self.grid is None:
             return attention(x, rotation=self.rotation, ids=(self.ids, self.ids), gate=gate)
         y = cut(x, self.pattern, self.grid, self.sizes)
-        rotation, ids = (self._for_all(a, len(y)) for a in (self.rotation, self.ids))
+        rotation, ids = jax.tree.map(lambda a: self._for_all(a, len(y)), (self.rotation, self.ids))
         ids = None if ids is None else (ids, ids)
         if self.pattern == "joint":
             return attention(y, rotation=rotation, ids=ids, gate=gate)
         y = attention(y, rotation=rotation, ids=ids)
         return gate * paste(y, self.pattern, self.grid, self.sizes)
 
-    def _for_all(self, array: Array | None, count: int) -> Array | None:
+    def _for_all(self, array: Array, count: int) -> Array:
         """What the groups of one clip have, for the `count` groups of all; one for every group stays one."""
-        if array is None or len(array) in (1, count):
+        if len(array) in (1, count):
             return array
         return jnp.tile(array, (count // len(array), *(1,) * (array.ndim - 1)))
 
@@ -115,10 +115,13 @@ def make_group(
         ids = jnp.zeros((1, at.shape[1]), jnp.int32) if ids is None else ids
         ids = jnp.concatenate([prefix_ids, jnp.broadcast_to(ids, (len(prefix_ids), ids.shape[1]))], 1)
         if rotation is not None:
-            at_rest = jnp.stack([jnp.ones((count, head_dim // 2)), jnp.zeros((count, head_dim // 2))])
-            at_rest = jnp.broadcast_to(at_rest, (len(rotation), *at_rest.shape))
-            rotation = jnp.concatenate([at_rest, rotation], 2)
+            rotation = tuple(_behind(count, rest, one) for rest, one in zip((1.0, 0.0), rotation))
     return Group(rotation, ids, pattern, sizes, layout.grid)
+
+
+def _behind(count: int, rest: float, turns: Float[Array, "B n turns"]) -> Float[Array, "B _ turns"]:
+    """`turns` behind those of `count` tokens that are not turned."""
+    return jnp.pad(turns, ((0, 0), (count, 0), (0, 0)), constant_values=rest)
 
 
 def _in_groups(pattern: str, layout: Layout, sizes: PatternSizes) -> Float[Array, "G n 3"]:

@@ -21,6 +21,7 @@ from dit_jax.layers.conv import Conv2d, Convolved, Features, GroupNorm, Temporal
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids
 from dit_jax.layers.norm import layer_norm
+from dit_jax.layers.rope import Rotation
 
 MAX_GROUPS, LEAST_CHANNELS = 32, 4  # of a normalisation, and of its groups: alone, a channel loses its mean
 
@@ -34,7 +35,7 @@ class Context:
     known: tuple[Bool[Array, "B t _h _w 1"], ...]  # at each level; empty when nothing is
     text: TextTokens
     text_mask: TextMask
-    rotation: Float[Array, "2 t half"]  # of temporal attention
+    rotation: Rotation  # of temporal attention
 
     def modulation(self, dense: Dense, size: tuple[int, int]) -> Float[Array, "B #t #h #w M"]:
         """Modulation of features of `size` (h, w): that of t = 0 where they are known."""

@@ -11,7 +11,7 @@ from dit_jax.arrays import DType
 from dit_jax.layers.attend import QKV, Ids, attend
 from dit_jax.layers.dense import Dense, side_by_side
 from dit_jax.layers.norm import rms_norm
-from dit_jax.layers.rope import apply_rope
+from dit_jax.layers.rope import Rotation, apply_rope
 
 QK_NORMS = ("head", "width", "none")
 
@@ -109,7 +109,7 @@ class Attention(Projections):
         x: Float[Array, "B N D"],
         context: Float[Array, "B M E"] | None = None,
         *,
-        rotation: Float[Array, "*#B 2 N half"] | None = None,
+        rotation: Rotation | None = None,
         ids: Ids | None = None,
         gate: Float[Array, "B #N D"] | None = None,
     ) -> Float[Array, "B N D"]:
@@ -117,9 +117,7 @@ class Attention(Projections):
         return self.out.from_heads(attend_turned(self.heads(x, context), rotation, ids), gate)
 
 
-def attend_turned(
-    qkv: QKV, rotation: Float[Array, "*#B 2 N half"] | None, ids: Ids | None
-) -> Float[Array, "B heads N head_dim"]:
+def attend_turned(qkv: QKV, rotation: Rotation | None, ids: Ids | None) -> Float[Array, "B heads N head_dim"]:
     """`attend` with queries and keys turned by `rotation`."""
     q, k, v = qkv
     if rotation is not None:

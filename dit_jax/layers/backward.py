@@ -23,7 +23,7 @@ together.defvjp(lambda tree: (tree, None), lambda _, gradient: (jax.lax.optimiza
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def all_at_once(apply: Callable[..., Array], *args: Array) -> Array:
+def all_at_once(apply: Callable[..., Array], *args: PyTree[Array]) -> Array:
     """`apply(*args)`, whose backward pass is given what it reads of the forward pass when the result is there.
 
     What a kernel puts out for its gradient, and a scheduler may cut to size only later, is not held meanwhile.
@@ -31,15 +31,14 @@ def all_at_once(apply: Callable[..., Array], *args: Array) -> Array:
     return apply(*args)
 
 
-def _with_residuals(apply: Callable[..., Array], *args: Array) -> tuple[Array, Callable]:
+def _with_residuals(apply: Callable[..., Array], *args: PyTree[Array]) -> tuple[Array, Callable]:
     y, of_args = jax.vjp(apply, *args)
     kept, tree = jax.tree.flatten(of_args)
-    made = [
-        not any(one is arg for arg in args) for one in kept
-    ]  # arguments are there anyway, and laid out elsewhere
-    y, waited_for = jax.lax.optimization_barrier((y, [one for one, is_made in zip(kept, made) if is_made]))
-    waited_for = iter(waited_for)
-    kept = [next(waited_for) if is_made else one for one, is_made in zip(kept, made)]
+    given = [id(leaf) for leaf in jax.tree.leaves(args)]  # arguments wait for nothing: they are held anyway
+    made = [i for i, leaf in enumerate(kept) if id(leaf) not in given]
+    y, waited_for = jax.lax.optimization_barrier((y, [kept[i] for i in made]))
+    for i, leaf in zip(made, waited_for):
+        kept[i] = leaf
     return y, jax.tree.unflatten(tree, kept)
 
 

@@ -19,13 +19,18 @@ def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     the mean square less the square of the mean, so that one pass makes both, and one their gradients: what float32
     cuts off of the squares is less than what bfloat16 has cut off of `x`.
     """
+    mean, variance = _mean_and_variance(x)
+    return _over_root(x.astype(jnp.float32) - mean, variance).astype(x.dtype)
+
+
+def _mean_and_variance(
+    x: Float[Array, "*batch d"],
+) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
     x32 = x.astype(jnp.float32)
     mean = x32.mean(-1, keepdims=True)
     if x.dtype == jnp.bfloat16:
-        variance = jnp.maximum(jnp.square(x32).mean(-1, keepdims=True) - jnp.square(mean), 0)
-    else:
-        variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
-    return _over_root(x32 - mean, variance).astype(x.dtype)
+        return mean, jnp.maximum(jnp.square(x32).mean(-1, keepdims=True) - jnp.square(mean), 0)
+    return mean, jnp.square(x32 - mean).mean(-1, keepdims=True)
 
 
 def _over_root(x: Float[Array, "*batch d"], square: Float[Array, "*#batch #d"]) -> Float[Array, "*batch d"]:
@@ -64,35 +69,36 @@ def modulate(
     x: Float[Array, "*batch d"], shift: Float[Array, "*#batch d"], scale: Float[Array, "*#batch d"]
 ) -> Float[Array, "*batch d"]:
     """`layer_norm(x) * (1 + scale) + shift`: Peebles and Xie 2023 (DiT), arXiv 2212.09748, section 3.2."""
-    if platform() == "tpu" and x.ndim == 3 and shift.shape[1] == 1 and x.dtype == jnp.bfloat16:
+    if platform() == "tpu" and x.ndim == 3 and shift.shape[1] == 1:
         return _modulate(x, shift, scale)
     return layer_norm(x) * (1 + scale) + shift
 
 
 @jax.custom_vjp
-def _modulate(x, shift, scale):
+def _modulate(
+    x: Float[Array, "B N d"], shift: Float[Array, "B 1 d"], scale: Float[Array, "B 1 d"]
+) -> Float[Array, "B N d"]:
+    """`modulate` by what is one for all tokens of a clip.
+
+    Its backward pass has what it sums over features before what it sums over tokens: the former can then be summed
+    by the product that makes the gradient, the latter in the pass that makes that of `x`. Left to itself XLA takes
+    two passes more.
+    """
     return layer_norm(x) * (1 + scale) + shift
 
 
-def _modulate_forward(x, shift, scale):
-    return _modulate(x, shift, scale), (x, shift, scale)
-
-
-def _modulate_backward(kept, out):
+def _modulate_backward(kept: tuple[Array, Array, Array], out: Array) -> tuple[Array, Array, Array]:
     x, shift, scale = kept
-    x32 = x.astype(jnp.float32)
-    mean = x32.mean(-1, keepdims=True)
-    variance = jnp.maximum(jnp.square(x32).mean(-1, keepdims=True) - jnp.square(mean), 0)
-    root = jax.lax.rsqrt(variance + EPSILON)
-    normed = (x32 - mean) * root
-    of_normed = out * (1 + scale).astype(jnp.float32)
-    first = of_normed.mean(-1, keepdims=True)
-    second = (of_normed * normed).mean(-1, keepdims=True)
-    out, first, second = jax.lax.optimization_barrier((out, first, second))
-    of_scale = (out * normed.astype(out.dtype)).sum(1, keepdims=True)
+    mean, variance = _mean_and_variance(x)
+    root, slope = jax.lax.rsqrt(variance + EPSILON), (1 + scale).astype(jnp.float32)
+    normed = (x.astype(jnp.float32) - mean) * root
+    of_normed = out * slope
+    means = of_normed.mean(-1, keepdims=True), (of_normed * normed).mean(-1, keepdims=True)
+    out, means = jax.lax.optimization_barrier((out, means))
+    of_scale = (out * normed.astype(out.dtype)).sum(1, keepdims=True)  # as all that modulates, in bfloat16
     of_shift = out.sum(1, keepdims=True)
-    of_x = root * (out * (1 + scale).astype(jnp.float32) - first - normed * second)
+    of_x = root * (out * slope - means[0] - normed * means[1])
     return of_x.astype(x.dtype), of_shift.astype(shift.dtype), of_scale.astype(scale.dtype)
 
 
-_modulate.defvjp(_modulate_forward, _modulate_backward)
+_modulate.defvjp(lambda *args: (_modulate(*args), args), _modulate_backward)

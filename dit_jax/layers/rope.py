@@ -17,6 +17,10 @@ from dit_jax.mesh import platform
 # slowest pair turning visibly.
 BASE = 100.0
 
+Rotation = tuple[
+    Float[Array, "*#B N turns"], Float[Array, "*#B N turns"]
+]  # cosines and sines, see `rotations`
+
 
 def split_pairs(num_pairs: int, num_axes: int) -> tuple[int, ...]:
     """How many feature pairs each axis turns: as even as possible, the last axes favoured."""
@@ -30,8 +34,9 @@ def rotations(
     *,
     pairs: tuple[int, ...] | None = None,
     base: float = BASE,
-) -> Float[Array, "*B 2 N half"]:
-    """Cosines and sines that turn the `head_dim // 2` feature pairs at `positions` (in cells).
+) -> Rotation:
+    """Cosines and sines that turn the `head_dim // 2` feature pairs at `positions` (in cells); on a TPU once for
+    both of a pair.
 
     They are the same in every block: compute them once.
 
@@ -51,10 +56,12 @@ def rotations(
         frequency = base ** (-jnp.arange(num_pairs, dtype=jnp.float32) / max(num_pairs, 1))
         angles.append(positions[..., axis, None].astype(jnp.float32) * frequency)
     angle = jnp.concatenate(angles, -1)
-    turns = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -3)
+    if platform() == "tpu":
+        angle = jnp.concatenate([angle, angle], -1)
+    turns = jnp.cos(angle), jnp.sin(angle)
     if platform() == "cpu":
         # XLA would compute cosines anew for every head of every block, but not what a product has put out.
-        return turns @ jnp.eye(turns.shape[-1])
+        return tuple(one @ jnp.eye(one.shape[-1]) for one in turns)
     return turns
 
 
@@ -64,14 +71,13 @@ def _swap(size: int) -> Float[np.ndarray, "size size"]:
 
 
 def apply_rope(
-    x: Float[Array, "B heads N head_dim"], rotation: Float[Array, "*#B 2 N half"]
+    x: Float[Array, "B heads N head_dim"], rotation: Rotation
 ) -> Float[Array, "B heads N head_dim"]:
     """Turns queries or keys by a `rotation` that all heads share, and all clips where it has no axis for
     them."""
-    cos, sin = (rotation[..., i, None, :, :].astype(x.dtype) for i in range(2))
+    cos, sin = (one[..., None, :, :].astype(x.dtype) for one in rotation)
     if platform() == "tpu":  # where moving halves of a row costs more than a product, of exact terms
-        swapped = x @ _swap(x.shape[-1]).astype(x.dtype)
-        return x * jnp.concatenate([cos, cos], -1) + swapped * jnp.concatenate([sin, sin], -1)
+        return x * cos + (x @ _swap(x.shape[-1]).astype(x.dtype)) * sin
     # Halves as an axis, which turns where a concatenation would be copied element by element.
     halves = x.reshape(*x.shape[:-1], 2, -1)
     turned = halves * cos[..., None, :] + halves[..., ::-1, :] * jnp.stack([-sin, sin], -2)

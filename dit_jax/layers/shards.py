@@ -20,11 +20,10 @@ Stages = tuple[tuple[tuple[int, ...], ...] | None, ...]
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def whole(shard: Array, dim: int, stages: Stages, dtype: DType) -> Array:
     """The array of which every device has a part along `dim`, in `dtype`; its gradient is scattered in stages."""
-    return jax.lax.all_gather(cast(shard, dtype), GATHERED, axis=dim, tiled=True)
+    return jax.lax.all_gather(_cast(shard, dtype), GATHERED, axis=dim, tiled=True)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def cast(shard: Array, dtype: DType) -> Array:
+def _cast(shard: Array, dtype: DType) -> Array:
     """`shard` in `dtype`, in which it is sent.
 
     On a TPU by way of its bits, which the compiler can not cast. It would take the cast out of the loop over blocks,
@@ -36,9 +35,6 @@ def cast(shard: Array, dtype: DType) -> Array:
         bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(shard, jnp.uint32))
         shard = jax.lax.bitcast_convert_type(bits, jnp.float32)
     return shard.astype(dtype)
-
-
-cast.defvjp(lambda shard, dtype: (cast(shard, dtype), None), lambda _, __, out: (out.astype(jnp.float32),))
 
 
 def _scatter(dim: int, stages: Stages, dtype: DType, _: None, gradient: Array) -> tuple[Array]:
@@ -76,6 +72,7 @@ def _dims_of(coords: Sequence[Sequence[int]]) -> int:
     return sum(len(set(along)) > 1 for along in zip(*coords))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_shards(
     x: Float[Array, "rows i"], shard: Float[Array, "_ _"], dim: int, dtype: DType
 ) -> Float[Array, "rows o"]:
@@ -84,30 +81,45 @@ def by_shards(
     Each multiplies all rows with its shard. The kernel's gradient is such a product too: of it nothing is sent, nor
     is there an outer product for every device, to be summed.
     """
-    shard = cast(shard, dtype).astype(dtype)
-    if dim == 1:
-        every = jax.lax.all_gather(
-            x.astype(jnp.float32), GATHERED, tiled=True
-        )  # so that gradients are summed
-        return _to_rows(every.astype(dtype) @ shard)
-    y = _to_columns(x.astype(dtype)) @ shard
-    return jax.lax.psum_scatter(y.astype(jnp.float32), GATHERED, tiled=True).astype(dtype)
+    every, own = _operands(x, shard, dim, dtype)
+    return _rows_of(every @ own) if dim == 1 else _summed(every @ own).astype(dtype)
 
 
-@jax.custom_vjp
-def _to_rows(x: Float[Array, "every o"]) -> Float[Array, "rows whole"]:
-    """Of every row some columns, into some rows whole. On few numbers a gather does what all-to-all would."""
-    return _own(jax.lax.all_gather(x, GATHERED, axis=1, tiled=True), 0)
+def _by_shards_backward(dim: int, dtype: DType, kept: tuple[Array, Array], out: Array) -> tuple[Array, Array]:
+    x, shard = kept
+    every, own = _operands(x, shard, dim, dtype)
+    out = _columns_of(out.astype(dtype)) if dim == 1 else _all(out.astype(dtype))
+    of_every = out @ own.T
+    of_x = _summed(of_every) if dim == 1 else _rows_of(of_every)
+    return of_x.astype(x.dtype), (every.T @ out).astype(shard.dtype)
 
 
-@jax.custom_vjp
-def _to_columns(x: Float[Array, "rows whole"]) -> Float[Array, "every o"]:
-    """The reverse of `_to_rows`, and its gradient."""
-    return _own(jax.lax.all_gather(x, GATHERED, tiled=True), 1)
+by_shards.defvjp(lambda x, shard, *how: (by_shards(x, shard, *how), (x, shard)), _by_shards_backward)
 
 
-_to_rows.defvjp(lambda x: (_to_rows(x), None), lambda _, out: (_to_columns(out),))
-_to_columns.defvjp(lambda x: (_to_columns(x), None), lambda _, out: (_to_rows(out),))
+def _operands(x: Array, shard: Array, dim: int, dtype: DType) -> tuple[Array, Array]:
+    """All rows, as far as they meet the shard, and that."""
+    x = x.astype(dtype)
+    return _all(x) if dim == 1 else _columns_of(x), _cast(shard, dtype).astype(dtype)
+
+
+def _all(x: Array, axis: int = 0) -> Array:
+    return jax.lax.all_gather(x, GATHERED, axis=axis, tiled=True)
+
+
+def _columns_of(x: Array) -> Array:
+    """Of some rows whole, every row's own columns. On few numbers a gather does what all-to-all would."""
+    return _own(_all(x), 1)
+
+
+def _rows_of(x: Array) -> Array:
+    """The reverse of `_columns_of`."""
+    return _own(_all(x, 1), 0)
+
+
+def _summed(x: Array) -> Array:
+    """Over devices, each of which has its own rows of the sum."""
+    return jax.lax.psum_scatter(x.astype(jnp.float32), GATHERED, tiled=True)
 
 
 def _own(x: Array, axis: int) -> Array:

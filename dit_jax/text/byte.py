@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from dit_jax.arrays import TextIds, TextMask, TextTokens
 from dit_jax.layers.attend import ids_of_mask
@@ -15,7 +15,7 @@ from dit_jax.layers.attention import Attention, check_heads
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import layer_norm
-from dit_jax.layers.rope import rotations
+from dit_jax.layers.rope import Rotation, rotations
 
 PAD, BEGIN = 0, 1
 _FIRST_BYTE = 2
@@ -78,7 +78,7 @@ class TextBlock(nnx.Module):
         self.attention = Attention(config.width, config.num_heads, rngs=rngs)
         self.mlp = MLP(config.width, 4 * config.width, rngs=rngs)
 
-    def __call__(self, x: TextTokens, mask: TextMask, rotation: Float[Array, "2 M half"]) -> TextTokens:
+    def __call__(self, x: TextTokens, mask: TextMask, rotation: Rotation) -> TextTokens:
         x = x + self.attention(layer_norm(x), rotation=rotation, ids=ids_of_mask(mask))
         return x + self.mlp(layer_norm(x))
 

@@ -288,7 +288,7 @@ def context(frames):
     """What blocks of 8 channels read, with text."""
     half = 2
     angle = np.arange(frames)[:, None] * 100.0 ** (-np.arange(half) / half)
-    rotation = jnp.asarray(np.stack([np.cos(angle), np.sin(angle)]), jnp.float32)
+    rotation = tuple(jnp.asarray(turn(angle), jnp.float32) for turn in (np.cos, np.sin))
     _, _, text, mask = inputs()
     time = jnp.asarray(RNG.normal(size=(1, 2, 32)), jnp.float32)
     return Context(time, (), text, mask, rotation), angle

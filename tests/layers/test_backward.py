@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dit_jax.layers import backward, sharded
-from dit_jax.layers.norm import layer_norm
+from dit_jax.layers import backward, norm, rope, sharded
+from dit_jax.layers.norm import layer_norm, modulate
+from dit_jax.layers.rope import apply_rope, rotations
 
 INS, OUTS = 24, 16
 
@@ -34,6 +35,22 @@ def test_a_gated_product_is_the_product_times_the_gate(clips, tokens, gates, mon
     found = jax.jit(jax.value_and_grad(gated, argnums=(0, 1, 2)))(*args)
     wanted = jax.jit(jax.value_and_grad(plain, argnums=(0, 1, 2)))(*args)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("clips", "tokens", "gates"), [(3, 20, 1), (1, 4, 1), (3, 4, 1), (3, 20, 20)], ids=str
+)
+def test_so_is_that_of_heads(clips, tokens, gates, monkeypatch):
+    args = normal(0, clips, 4, tokens, INS // 4), normal(1, INS, OUTS), normal(2, clips, gates, OUTS)
+
+    def gradients():
+        loss = lambda x, kernel, gate: jnp.sin(sharded.from_heads(x, kernel, jnp.float32, gate)).sum()  # noqa: E731
+        return jax.tree.leaves(jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(*args))
+
+    wanted = gradients()
+    monkeypatch.setattr(sharded, "platform", lambda: "tpu")
+    for one, other in zip(gradients(), wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
@@ -80,3 +97,38 @@ def test_together_changes_no_gradient():
     x = normal(0, 3, 4)
     gradient = jax.grad(lambda x: (backward.together({"a": x, "b": 2 * x})["b"] ** 2).sum())(x)
     np.testing.assert_array_equal(gradient, 8 * x)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_modulation_by_what_a_clip_has_one_of_has_the_gradients_of_any(dtype, monkeypatch):
+    args = [normal(0, 2, 40, 24).astype(dtype), *(normal(i, 2, 1, 24).astype(dtype) for i in (1, 2))]
+    loss = lambda *args: jnp.sin(modulate(*args).astype(jnp.float32)).sum()  # noqa: E731
+    wanted = jax.value_and_grad(loss, argnums=(0, 1, 2))(*(a.astype(jnp.float32) for a in args))
+    monkeypatch.setattr(norm, "platform", lambda: "tpu")
+    found = jax.value_and_grad(loss, argnums=(0, 1, 2))(*args)
+    rtol = 1e-5 if dtype == jnp.float32 else 0.03
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(
+            one.astype(jnp.float32), other, rtol=rtol, atol=rtol * jnp.abs(other).max()
+        )
+
+
+def test_what_a_backward_pass_reads_is_made_with_the_result():
+    """All of it but the arguments, which are there."""
+    args = normal(0, 8, 4), {"kernel": normal(1, 4, 4)}
+    apply = lambda x, layer: jnp.tanh(x @ layer["kernel"])  # noqa: E731
+    loss = lambda of: lambda *args: jnp.square(of(*args)).sum()  # noqa: E731
+    at_once = loss(lambda *args: backward.all_at_once(apply, *args))
+    for one, other in zip(*(jax.tree.leaves(jax.grad(f, (0, 1))(*args)) for f in (at_once, loss(apply)))):
+        np.testing.assert_array_equal(one, other)
+    program = str(jax.make_jaxpr(jax.grad(at_once))(*args))
+    (tied,) = (line for line in program.splitlines() if "optimization_barrier" in line)
+    assert tied.count("f32[8,4]") > 1
+    assert "f32[4,4]" not in tied
+
+
+def test_rotary_positions_are_those_of_a_cpu(monkeypatch):
+    positions, x = normal(0, 7, 3), normal(1, 2, 3, 7, 12)
+    wanted = apply_rope(x, rotations(positions, 12))
+    monkeypatch.setattr(rope, "platform", lambda: "tpu")
+    np.testing.assert_allclose(apply_rope(x, rotations(positions, 12)), wanted, rtol=1e-5, atol=1e-6)

@@ -1,12 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""In which groups of a torus the gradient of a kernel is scattered."""
+"""Products with the shards of a kernel, and the groups of a torus in which its gradient is scattered."""
 
+import functools
 import itertools
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from dit_jax.layers.shards import scatter_stages
+from dit_jax.layers import shards
+from dit_jax.layers.shards import GATHERED, by_shards, scatter_stages
 
 
 def torus(*sides):
@@ -36,3 +41,20 @@ def test_three_dims_are_scattered_by_planes_in_the_order_of_devices(sides):
 )
 def test_what_lies_in_a_plane_or_has_no_planes_is_scattered_at_once(coords):
     assert scatter_stages(coords) == (None,)
+
+
+@pytest.mark.parametrize("device", ["cpu", "tpu"])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_all_rows_by_every_shard_are_the_product(dim, device, monkeypatch):
+    """With its gradients; devices are a mapped axis here."""
+    monkeypatch.setattr(shards, "platform", lambda: device)
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((8, 12), (12, 20)))
+    loss = lambda multiply: lambda *args: jnp.sin(multiply(*args)).sum()  # noqa: E731
+    of_device = loss(functools.partial(by_shards, dim=dim, dtype=jnp.float32))
+    own = x.reshape(4, 2, -1), jnp.stack(jnp.split(kernel, 4, dim))
+    losses, (of_x, of_kernel) = jax.vmap(jax.value_and_grad(of_device, (0, 1)), axis_name=GATHERED)(*own)
+    wanted, of_both = jax.value_and_grad(loss(jnp.matmul), (0, 1))(x, kernel)
+    found = losses.sum(), of_x.reshape(x.shape), jnp.concatenate(list(of_kernel), dim)
+    for one, other in zip(found, (wanted, *of_both), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
