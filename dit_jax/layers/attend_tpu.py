@@ -39,10 +39,8 @@ def splash(
         return all_at_once(attend, _filled(q, rows), k, v)[:, :, :num_queries]
     ids = (jnp.zeros((1, 1), jnp.int32),) * 2 if ids is None else ids
     sees = (ids[0][:, :, None] == ids[1][:, None, :]).any(-1)
-    of_clips = (
-        ids[0].shape[1] == 1
-    )  # all queries of a clip see the same: where that is nothing, zeros see all
-    if of_clips:
+    of_clips = ids[0].shape[1] == 1
+    if of_clips:  # all queries of one see the same: where that is nothing, queries of zero see all
         q, ids = q * sees[:, None, :, None].astype(q.dtype), (ids[0], jnp.where(sees, ids[1], ids[0]))
     of_queries, of_keys = (
         jnp.broadcast_to(one, (batch, size)) for one, size in zip(ids, (num_queries, num_keys), strict=True)

@@ -52,8 +52,8 @@ def in_order(
     """`multiply(x, kernel)`, of which the backward pass makes the kernel's gradient before it goes on.
 
     XLA's scheduler for TPUs puts gradients of kernels off to the end of a block, and holds for them what they read:
-    of a perceptron that is its hidden layer, twice. They are tied to the narrower of what comes in and what goes on,
-    which is in memory anyway.
+    of a perceptron that is its hidden layer, twice. They are tied to the gradient that comes in, not to the one that
+    goes on, so that the product that makes this can sum what a norm needs of it.
     """
     return multiply(x, kernel)
 

@@ -69,7 +69,7 @@ def modulate(
     x: Float[Array, "*batch d"], shift: Float[Array, "*#batch d"], scale: Float[Array, "*#batch d"]
 ) -> Float[Array, "*batch d"]:
     """`layer_norm(x) * (1 + scale) + shift`: Peebles and Xie 2023 (DiT), arXiv 2212.09748, section 3.2."""
-    if platform() == "tpu" and x.ndim == 3 and shift.shape[1] == 1:
+    if platform() == "tpu" and x.ndim == shift.ndim == 3 and shift.shape[1] == 1:
         return _modulate(x, shift, scale)
     return layer_norm(x) * (1 + scale) + shift
 

@@ -17,9 +17,8 @@ from dit_jax.mesh import platform
 # slowest pair turning visibly.
 BASE = 100.0
 
-Rotation = tuple[
-    Float[Array, "*#B N turns"], Float[Array, "*#B N turns"]
-]  # cosines and sines, see `rotations`
+Turns = Float[Array, "*#B N turns"]
+Rotation = tuple[Turns, Turns]  # cosines and sines, see `rotations`
 
 
 def split_pairs(num_pairs: int, num_axes: int) -> tuple[int, ...]:
