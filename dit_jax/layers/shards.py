@@ -38,10 +38,14 @@ def _cast(shard: Array, dtype: DType) -> Array:
 
 
 def _scatter(dim: int, stages: Stages, dtype: DType, _: None, gradient: Array) -> tuple[Array]:
+    """Parts are an axis of their own: along a dim of tiles that they do not fill, XLA for TPUs sums the whole."""
     for groups in stages:
-        gradient = jax.lax.psum_scatter(
-            gradient, GATHERED, scatter_dimension=dim, axis_index_groups=groups, tiled=True
+        size = jax.lax.axis_size(GATHERED) if groups is None else len(groups[0])
+        parts = jnp.moveaxis(gradient, dim, 0)
+        parts = jax.lax.psum_scatter(
+            parts.reshape(size, -1, parts.shape[1]), GATHERED, axis_index_groups=groups
         )
+        gradient = jnp.moveaxis(parts, 0, dim)
     return (gradient.astype(jnp.float32),)
 
 

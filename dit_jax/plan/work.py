@@ -67,8 +67,16 @@ def _has(scope: Computation, target: str) -> bool:
 
 
 def _is_scattered(one: Instruction, scope: Computation) -> bool:
-    users = [user.opcode for user in scope.values() if one.name in user.operands]
-    return one.opcode == "all-reduce" and users == ["dynamic-slice"]
+    users = _users(one, scope)
+    if len(one.shapes) > 1:  # several sums at once
+        users = [user for part in users for user in _users(part, scope)]
+    return one.opcode == "all-reduce" and [user.opcode for user in users] == ["dynamic-slice"] * len(
+        one.shapes
+    )
+
+
+def _users(one: Instruction, scope: Computation) -> list[Instruction]:
+    return [user for user in scope.values() if one.name in user.operands]
 
 
 def _payload(one: Instruction, scope: Computation, is_start: bool) -> int:

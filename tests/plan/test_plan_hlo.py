@@ -157,6 +157,30 @@ def test_a_sum_of_which_each_device_keeps_its_slice_is_a_scatter(last, kind):
     assert collectives(module) == {kind: dict(count=1, bytes=256, asynchronous=0, asynchronous_bytes=0)}
 
 
+@pytest.mark.parametrize(("last", "kind"), [("dynamic-slice", "reduce-scatter"), ("negate", "all-reduce")])
+def test_so_are_several_if_all_are_kept_in_slices(last, kind):
+    part = "f32[2,4]{1,0}"
+    before = f"""
+%scatter (p: f32[16,4], q: f32[16,4]) -> ({part}, {part}) {{
+  %p = f32[16,4]{{1,0}} parameter(0)
+  %q = f32[16,4]{{1,0}} parameter(1)
+  %k = u32[] constant(0)
+  %sums = (f32[16,4]{{1,0}}, f32[16,4]{{1,0}}) all-reduce(%p, %q), channel_id=7
+  %a = f32[16,4]{{1,0}} get-tuple-element(%sums), index=0
+  %b = f32[16,4]{{1,0}} get-tuple-element(%sums), index=1
+  %own = {part} dynamic-slice(%a, %k, %k), dynamic_slice_sizes={{2,4}}
+  %other = {part} {last}(%b)
+  ROOT %r = ({part}, {part}) tuple(%own, %other)
+}}
+"""
+    module = entry(
+        "%x = f32[16,4]{1,0} parameter(0)",
+        f"ROOT %done = ({part}, {part}) fusion(%x, %x), kind=kCustom, calls=%scatter",
+        before=before,
+    )
+    assert collectives(module) == {kind: dict(count=1, bytes=512, asynchronous=0, asynchronous_bytes=0)}
+
+
 SCATTERS = """
   %p = f32[16,4]{1,0} parameter(0)
   ROOT %r = f32[2,4]{1,0} reduce-scatter(%p), channel_id=7, dimensions={0}
