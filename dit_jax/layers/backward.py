@@ -93,16 +93,14 @@ def _gated_backward(
     subscripts: str, kept: tuple[Array, Array, Array], out: Array
 ) -> tuple[Array, Array, Array]:
     x, kernel, gate = kept
-    factors, of_out = subscripts.split("->")
-    of_x, of_kernel = factors.split(",")
-    by_clip = jnp.einsum(f"{of_x},{of_out}->b{of_kernel}", x, out, preferred_element_type=jnp.float32)
+    factors, ys = subscripts.split("->")
+    xs, kernels = factors.split(",")
+    by_clip = jnp.einsum(f"{xs},{ys}->b{kernels}", x, out, preferred_element_type=jnp.float32)
     of_gate = (by_clip * kernel).sum(tuple(range(1, kernel.ndim)))[:, None].astype(gate.dtype)
-    by_clip = by_clip * gate.reshape(len(gate), *(1,) * (kernel.ndim - 1), -1)
-    of_kernel_now = by_clip.sum(0).astype(kernel.dtype)
-    out, of_kernel_now, of_gate = jax.lax.optimization_barrier(
-        (out, of_kernel_now, of_gate)
-    )  # see `in_order`
-    return jnp.einsum(f"{of_out},{of_kernel}->{of_x}", out * gate, kernel), of_kernel_now, of_gate
+    gates = gate.reshape(len(gate), *(1,) * (kernel.ndim - 1), -1)
+    of_kernel = (by_clip * gates).sum(0).astype(kernel.dtype)
+    out, of_kernel, of_gate = jax.lax.optimization_barrier((out, of_kernel, of_gate))  # see `in_order`
+    return jnp.einsum(f"{ys},{kernels}->{xs}", out * gate, kernel), of_kernel, of_gate
 
 
 gated_product.defvjp(lambda *args: (gated_product(*args), args[1:]), _gated_backward)
