@@ -14,18 +14,18 @@ With full remat and one video a chip, by their plans (docs/plan.md):
 
 | | chips | peak GiB of a chip | step, ms | MFU |
 |---|---|---|---|---|
-| xl_4k | v5e:4x4, fsdp=16 | 1.6 | 230 | 44 % |
-| xl_16k | v5e:4x4, fsdp=16 | 3.1 | 1398 | 57 % |
-| 2.6b_4k | v5e:4x4, fsdp=16 | 4.3 | 541 | 50 % |
-| 2.6b_16k | v5e:4x4, fsdp=16 | 6.8 | 2872 | 62 % |
-| xl_4k | v6e:4x4, fsdp=16 | 1.6 | 93 | 23 % |
-| xl_16k | v6e:4x4, fsdp=16 | 3.0 | 447 | 38 % |
-| 2.6b_4k | v6e:4x4, fsdp=16 | 4.2 | 197 | 29 % |
-| 2.6b_16k | v6e:4x4, fsdp=16 | 6.6 | 884 | 43 % |
-| xl_4k | v5p:2x2x2, fsdp=8 | 2.6 | 109 | 40 % |
-| xl_16k | v5p:2x2x2, fsdp=8 | 4.0 | 587 | 58 % |
-| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.3 | 232 | 50 % |
-| 2.6b_16k | v5p:2x2x2, fsdp=8 | 9.7 | 1210 | 63 % |
+| xl_4k | v5e:4x4, fsdp=16 | 1.6 | 203 | 50 % |
+| xl_16k | v5e:4x4, fsdp=16 | 3.0 | 1350 | 59 % |
+| 2.6b_4k | v5e:4x4, fsdp=16 | 4.1 | 495 | 54 % |
+| 2.6b_16k | v5e:4x4, fsdp=16 | 6.5 | 2801 | 63 % |
+| xl_4k | v6e:4x4, fsdp=16 | 1.5 | 85 | 25 % |
+| xl_16k | v6e:4x4, fsdp=16 | 2.8 | 427 | 40 % |
+| 2.6b_4k | v6e:4x4, fsdp=16 | 4.0 | 184 | 31 % |
+| 2.6b_16k | v6e:4x4, fsdp=16 | 6.3 | 855 | 45 % |
+| xl_4k | v5p:2x2x2, fsdp=8 | 2.5 | 103 | 42 % |
+| xl_16k | v5p:2x2x2, fsdp=8 | 3.8 | 573 | 60 % |
+| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.1 | 225 | 51 % |
+| 2.6b_16k | v5p:2x2x2, fsdp=8 | 9.3 | 1194 | 64 % |
 | 2.6b_16k | h100:8, fsdp=8 | 16.2, by XLA for CPUs | | |
 | 14b_16k | h200:8, fsdp=8 | 60.5, by XLA for CPUs | | |
 
