@@ -88,5 +88,10 @@ def _kernel(heads: int, rows: int, columns: int, key_block: int, interpret: bool
     )
     with jax.ensure_compile_time_eval():
         return kernels.make_splash_mha(
-            mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+            mask,
+            block_sizes=sizes,
+            head_shards=1,
+            q_seq_shards=1,
+            interpret=interpret,
+            residual_checkpoint_name="attention",
         )

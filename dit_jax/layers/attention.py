@@ -12,6 +12,7 @@ from dit_jax.layers.attend import QKV, Ids, attend
 from dit_jax.layers.dense import Dense, side_by_side
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import Rotation, apply_rope
+from dit_jax.mesh import platform
 
 QK_NORMS = ("head", "width", "none")
 
@@ -122,7 +123,10 @@ def attend_turned(qkv: QKV, rotation: Rotation | None, ids: Ids | None) -> Float
     q, k, v = qkv
     if rotation is not None:
         q, k = apply_rope(q, rotation), apply_rope(k, rotation)
-    return checkpoint_name(attend(q, k, v, ids), "attention")
+    y = attend(q, k, v, ids)
+    return (
+        y if platform() == "tpu" else checkpoint_name(y, "attention")
+    )  # there the kernel names all it needs
 
 
 def check_heads(width: int, num_heads: int) -> None:
