@@ -124,9 +124,9 @@ def attend_turned(qkv: QKV, rotation: Rotation | None, ids: Ids | None) -> Float
     if rotation is not None:
         q, k = apply_rope(q, rotation), apply_rope(k, rotation)
     y = attend(q, k, v, ids)
-    return (
-        y if platform() == "tpu" else checkpoint_name(y, "attention")
-    )  # there the kernel names all it needs
+    if platform() == "tpu":  # whose kernel names this, and what its gradient reads besides
+        return y
+    return checkpoint_name(y, "attention")
 
 
 def check_heads(width: int, num_heads: int) -> None:

@@ -12,6 +12,7 @@ from dit_jax.layers.attend import ids_of_mask
 from dit_jax.layers.attend_cpu import MIN_LOGITS, blocked, plain
 from dit_jax.layers.attend_gpu import cudnn
 from dit_jax.layers.attend_tpu import splash
+from dit_jax.layers.stack import REMAT
 
 RNG = np.random.default_rng(0)
 
@@ -46,6 +47,14 @@ def test_splash_is_plain(case):
     found = both(lambda *a: splash(*a, interpret=True), *given, ids)
     for one, other in zip(found, both(plain, *given, ids), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("remat", "count"), [("full", 2), ("attention", 1)])
+def test_a_kernel_whose_result_is_kept_runs_forward_once(remat, count):
+    block = jax.checkpoint(lambda *qkv: splash(*qkv, None, interpret=True), policy=REMAT[remat])
+    step = jax.grad(lambda *qkv: block(*qkv).sum(), (0, 1, 2))
+    program = str(jax.make_jaxpr(step)(*arrays(256, 256)[:3]))
+    assert program.count("name=splash_mha_fwd") == count
 
 
 @pytest.mark.parametrize(
