@@ -153,6 +153,12 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return Mesh(arranged(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def axes_that_divide(names: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...] | None:
+    """`names`, if `size` divides over these axes of the mesh and there is something to divide."""
+    count = math.prod(mesh.shape[name] for name in names)
+    return names if count > 1 and size % count == 0 else None
+
+
 def arranged(shape: tuple[int, int, int, int], devices: Sequence) -> np.ndarray:
     """Devices in the shape of a mesh, neighbours along an axis linked; slices lie along `data`, then along `fsdp`.
 

@@ -15,12 +15,13 @@ from dit_jax.backbone.dit import gated
 from dit_jax.backbone.layout import Group
 from dit_jax.backbone.mmdit_config import MMDiTConfig
 from dit_jax.layers.attend import QKV
-from dit_jax.layers.attention import Attention, Projections, attend_turned
+from dit_jax.layers.attention import Attention, Projections, attend_named
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import modulate
+from dit_jax.layers.rope import apply_rope
+from dit_jax.layers.turn import Heads
 
-Heads = Float[Array, "B heads N head_dim"]
 Streams = tuple[Float[Array, "B M D"], Float[Array, "B N D"]]  # text and video
 
 
@@ -65,7 +66,10 @@ class DoubleBlock(nnx.Module):
         text_parts = modulation_parts(self.text.modulation, context.text, text)
         video_parts = modulation_parts(self.video.modulation, context.video, video)
         pairs = zip(self.text.heads(text, text_parts), self.video.heads(video, video_parts))
-        attended = attend_jointly(tuple(jnp.concatenate(pair, 2) for pair in pairs), context.group)
+        q, k, v = (jnp.concatenate(pair, 2) for pair in pairs)
+        if (rotation := context.group.rotation) is not None:
+            q, k = apply_rope(q, rotation), apply_rope(k, rotation)
+        attended = attend_jointly((q, k, v), context.group)
         seen_by_text, seen_by_video = jnp.split(attended, [text.shape[1]], 2)
         text = self.text.after(text, seen_by_text, text_parts)
         return text, self.video.after(video, seen_by_video, video_parts)
@@ -87,7 +91,8 @@ class SingleBlock(nnx.Module):
         return gated(x, lambda y, gate: self._branch(y, gate, context.group), iter(parts))
 
     def _branch(self, y: Tokens, gate: Float[Array, "B _ D"], group: Group) -> Tokens:
-        attended = attend_jointly(self.attention.heads(y), group).swapaxes(1, 2).reshape(y.shape)
+        attended = attend_jointly(self.attention.heads(y, rotation=group.rotation), group)
+        attended = attended.swapaxes(1, 2).reshape(y.shape)
         both = jnp.concatenate([attended, jax.nn.gelu(self.up(y), approximate=True)], -1)
         return self.out.gated(both, gate)
 
@@ -100,4 +105,4 @@ def modulation_parts(layer: Dense, modulation: Modulation, x: Tokens) -> list[Fl
 
 def attend_jointly(qkv: QKV, group: Group) -> Heads:
     """All tokens of a clip attend to each other."""
-    return attend_turned(qkv, group.rotation, (group.ids, group.ids))
+    return attend_named(qkv, (group.ids, group.ids))

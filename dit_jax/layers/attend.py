@@ -3,7 +3,6 @@
 """Softmax attention, by the kernel that suits the device, on every device of a mesh by its own share."""
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -15,7 +14,7 @@ from dit_jax.layers.attend_cpu import blocked
 from dit_jax.layers.attend_gpu import cudnn
 from dit_jax.layers.ring import ring
 from dit_jax.layers.sharded import summable
-from dit_jax.mesh import BATCH_AXES, ambient, platform
+from dit_jax.mesh import BATCH_AXES, ambient, axes_that_divide, platform
 
 # Queries, keys and values.
 QKV = tuple[
@@ -36,10 +35,10 @@ def attend(
     v: Float[Array, "B heads M head_dim"],
     ids: Ids | None = None,
 ) -> Float[Array, "B heads N head_dim"]:
-    """Softmax attention (Vaswani et al. 2017, eq. 1); the softmax is in float32.
+    """`softmax(q k^T) v` (Vaswani et al. 2017, eq. 1); the softmax is in float32.
 
     Args:
-      q: queries.
+      q: queries, which whoever makes them has divided by the root of their number of features.
       k: keys.
       v: values.
       ids: who sees whom, all see all when None; a query that sees nothing gets the mean of the values.
@@ -88,9 +87,9 @@ def _specs(
 ) -> tuple[PartitionSpec, PartitionSpec, bool]:
     """Where queries and keys lie, and whether the keys go round."""
     batch, heads, tokens = (
-        _axes(names, size, mesh) for names, size in zip((BATCH_AXES, ("model",), ("seq",)), shape)
+        axes_that_divide(names, size, mesh) for names, size in zip((BATCH_AXES, ("model",), ("seq",)), shape)
     )
-    both = _axes(("model", "seq"), shape[1], mesh)
+    both = axes_that_divide(("model", "seq"), shape[1], mesh)
     if context == "ulysses" and tokens and both:
         return (PartitionSpec(batch, both, None),) * 2 + (False,)
     goes_round = context == "ring" and tokens is not None and shape[2] == num_keys
@@ -99,9 +98,3 @@ def _specs(
         PartitionSpec(batch, heads, tokens if goes_round else None),
         goes_round,
     )
-
-
-def _axes(names: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...] | None:
-    """`names`, if `size` divides over these axes of the mesh and there is something to divide."""
-    count = math.prod(mesh.shape[name] for name in names)
-    return names if count > 1 and size % count == 0 else None

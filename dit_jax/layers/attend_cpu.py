@@ -8,7 +8,6 @@ FlashAttention, arXiv 2205.14135, algorithm 4 of appendix B), and multiplies the
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -46,8 +45,7 @@ def blocked(
         return plain(q, k, v, ids)
     if ids is not None:
         ids = tuple(jnp.broadcast_to(one[:, None], (*a.shape[:2], a.shape[2])) for one, a in zip(ids, (q, k)))
-    scaled = (q / math.sqrt(q.shape[-1])).astype(jnp.float32)
-    return _attend(scaled, k.astype(jnp.float32), v.astype(jnp.float32), ids).astype(v.dtype)
+    return _attend(*(a.astype(jnp.float32) for a in (q, k, v)), ids).astype(v.dtype)
 
 
 def plain(
@@ -58,7 +56,6 @@ def plain(
 ) -> Float[Array, "B heads N head_dim"]:
     """`attend` by two products, the logits in memory."""
     logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
-    logits = logits / math.sqrt(q.shape[-1])
     if ids is not None:
         seen = ids[0][:, None, :, None] == ids[1][:, None, None, :]
         logits = jnp.where(seen, logits, UNSEEN)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention on a GPU: cuDNN's flash attention, where it takes the numbers and the heads."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -25,4 +27,5 @@ def cudnn(
     fits = q.dtype in DTYPES and q.shape[-1] <= MAX_HEAD_DIM and q.shape[-1] % HEAD_DIM_UNIT == 0
     q, k, v = (a.swapaxes(1, 2) for a in (q, k, v))
     implementation = "cudnn" if fits else "xla"
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=implementation).swapaxes(1, 2)
+    attend = functools.partial(jax.nn.dot_product_attention, scale=1.0, implementation=implementation)
+    return attend(q, k, v, mask=mask).swapaxes(1, 2)

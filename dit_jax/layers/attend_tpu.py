@@ -3,7 +3,6 @@
 """Attention on a TPU: the splash kernel of JAX (Pallas), which holds no logits in memory."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +33,13 @@ def splash(
     (batch, heads, num_queries, head_dim), num_keys = q.shape, k.shape[2]
     rows, (key_block, columns) = _rounded(num_queries), _key_tiles(num_keys, head_dim)
     attend = jax.vmap(_kernel(heads, rows, columns, key_block, interpret))
-    q = q / math.sqrt(head_dim)
     if ids is None and columns == num_keys:
         return all_at_once(attend, _filled(q, rows), k, v)[:, :, :num_queries]
     ids = (jnp.zeros((1, 1), jnp.int32),) * 2 if ids is None else ids
     sees = (ids[0][:, :, None] == ids[1][:, None, :]).any(-1)
     of_clips = ids[0].shape[1] == 1
-    if of_clips:  # all queries of one see the same: where that is nothing, queries of zero see all
-        q, ids = q * sees[:, None, :, None].astype(q.dtype), (ids[0], jnp.where(sees, ids[1], ids[0]))
+    if of_clips:  # all queries of one see the same: where that is nothing, they see all of some keys of zero
+        k, ids = k * sees[:, None, :, None].astype(k.dtype), (ids[0], jnp.where(sees, ids[1], ids[0]))
     of_queries, of_keys = (
         jnp.broadcast_to(one, (batch, size)) for one, size in zip(ids, (num_queries, num_keys), strict=True)
     )

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-head attention with per-head QK-norm."""
 
+import math
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
@@ -12,6 +14,7 @@ from dit_jax.layers.attend import QKV, Ids, attend
 from dit_jax.layers.dense import Dense, side_by_side
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import Rotation, apply_rope
+from dit_jax.layers.turn import Heads, normed_and_turned
 from dit_jax.mesh import platform
 
 QK_NORMS = ("head", "width", "none")
@@ -58,23 +61,31 @@ class Projections(nnx.Module):
         self.query_gain = nnx.Param(jnp.ones((gains,))) if gains else None
         self.key_gain = nnx.Param(jnp.ones((gains,))) if gains else None
 
-    def heads(self, x: Float[Array, "B N D"], context: Float[Array, "B M E"] | None = None) -> QKV:
-        """Queries of `x`, keys and values of `context` (of `x` itself when None)."""
+    def heads(
+        self,
+        x: Float[Array, "B N D"],
+        context: Float[Array, "B M E"] | None = None,
+        rotation: Rotation | None = None,
+    ) -> QKV:
+        """Queries of `x`, keys and values of `context` (of `x` itself when None), as `attend` takes them; queries and
+        keys turned by `rotation`."""
         of = (self.query, self.key, self.value)
         if context is None:
             q, k, v = side_by_side(of, x, self.num_heads)
         else:
             q, (k, v) = of[0].to_heads(x, self.num_heads), side_by_side(of[1:], context, self.num_heads)
-        return self._normed(q, self.query_gain), self._normed(k, self.key_gain), v
+        q = self._normed(q, self.query_gain, 1 / math.sqrt(q.shape[-1]), rotation)
+        return q, self._normed(k, self.key_gain, 1.0, rotation), v
 
-    def _normed(
-        self, x: Float[Array, "B heads N head_dim"], gain: nnx.Param | None
-    ) -> Float[Array, "B heads N head_dim"]:
+    def _normed(self, x: Heads, gain: nnx.Param | None, scale: float, rotation: Rotation | None) -> Heads:
+        """Times `scale`."""
+        if gain is not None and self.qk_norm == "head":
+            return normed_and_turned(x, gain[...] * scale, rotation)
         if gain is None:
-            return x
-        if self.qk_norm == "head":
-            return rms_norm(x, gain[...])
-        return rms_norm(x, gain[...].reshape(self.num_heads, 1, -1), axes=(1, 3))
+            x = x if scale == 1 else x * scale
+        else:
+            x = rms_norm(x, gain[...].reshape(self.num_heads, 1, -1) * scale, axes=(1, 3))
+        return x if rotation is None else apply_rope(x, rotation)
 
 
 class Attention(Projections):
@@ -115,15 +126,12 @@ class Attention(Projections):
         gate: Float[Array, "B #N D"] | None = None,
     ) -> Float[Array, "B N D"]:
         """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`; times `gate`."""
-        return self.out.from_heads(attend_turned(self.heads(x, context), rotation, ids), gate)
+        return self.out.from_heads(attend_named(self.heads(x, context, rotation), ids), gate)
 
 
-def attend_turned(qkv: QKV, rotation: Rotation | None, ids: Ids | None) -> Float[Array, "B heads N head_dim"]:
-    """`attend` with queries and keys turned by `rotation`."""
-    q, k, v = qkv
-    if rotation is not None:
-        q, k = apply_rope(q, rotation), apply_rope(k, rotation)
-    y = attend(q, k, v, ids)
+def attend_named(qkv: QKV, ids: Ids | None) -> Heads:
+    """`attend`, whose output the backward pass may keep, see `stack.REMAT`."""
+    y = attend(*qkv, ids)
     if platform() == "tpu":  # whose kernel names this, and what its gradient reads besides
         return y
     return checkpoint_name(y, "attention")

@@ -6,8 +6,6 @@ Liu et al. 2023, "Ring Attention with Blockwise Transformers", arXiv 2310.01889,
 more keys, values or logits than those of its share of the tokens.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -25,11 +23,10 @@ def ring(
     """See `attend.attend`; of the tokens that this device has along the mesh's `axis`, within `shard_map`."""
     count = jax.lax.axis_size(axis)
     onward = [(i, (i + 1) % count) for i in range(count)]
-    scaled = q / math.sqrt(q.shape[-1])
 
     @jax.checkpoint
     def turn(totals: tuple, held: tuple) -> tuple:
-        return _merged(totals, scaled, held, None if ids is None else ids[0])
+        return _merged(totals, q, held, None if ids is None else ids[0])
 
     def step(carry: tuple, _: None) -> tuple:
         totals, held = carry

@@ -2,21 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a step takes, from what the program does and what the chip can (Williams et al. 2009, CACM 52(4)).
 
-    on_chip = cycles / clock + kernels / peak             where the compiler estimates cycles, else
-              sum over instructions of max(FLOPs / peak, bytes / bandwidth of the memory)
-    step    = max(on_chip, asynchronous) + synchronous    the last two: bytes between chips / bandwidth of links
+    roofline = sum of max(FLOPs / peak, bytes / bandwidth of the memory)
+    on_chip  = cycles / clock + roofline of kernels         where the compiler estimates cycles, else roofline of all
+    step     = max(on_chip, asynchronous) + synchronous     the last two: bytes between chips / bandwidth of links
 
-Kernels are those of attention, whose FLOPs are counted by formula. An instruction is a fusion as a whole. An
-all-reduce moves its bytes twice (it scatters, then gathers).
+Kernels are those written for the chip, in which the compiler sees no cycles; of attention's the FLOPs are counted by
+formula. An instruction is a fusion as a whole. An all-reduce moves its bytes twice (it scatters, then gathers).
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping
 
 from dit_jax.plan.chips import Chip
 from dit_jax.plan.hlo import Module
-from dit_jax.plan.work import ACROSS, hbm_traffic, kernel_flops, product_flops
+from dit_jax.plan.work import ACROSS, hbm_traffic, is_kernel, kernel_flops, product_flops
+
+Row = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,34 +28,33 @@ class Work:
       flops: of its matrix products and convolutions, recomputation included.
       hbm_bytes: read and written.
       cycles: by the compiler's estimate; 0 where it makes none.
-      kernel_flops: of the attention's kernels, in which the compiler sees no cycles; part of `flops`.
       instructions: (FLOPs, bytes, times) of each.
+      kernels: the same, of those in which the compiler sees no cycles.
     """
 
     flops: int
     hbm_bytes: int
     cycles: int
-    kernel_flops: int
-    instructions: tuple[tuple[int, int, int], ...]
+    instructions: tuple[Row, ...]
+    kernels: tuple[Row, ...] = ()
 
 
 def work(module: Module) -> Work:
     """What the program does."""
-    rows: list[tuple[int, int, int]] = []
-    cycles = in_kernels = 0
+    rows: list[Row] = []
+    kernels: list[Row] = []
+    cycles = 0
     for visit in module.visits():
-        kernel = kernel_flops(visit.instruction, visit.scope)
-        flops = product_flops(visit.instruction, visit.scope) + kernel
-        in_kernels += visit.times * kernel
+        flops = product_flops(visit.instruction, visit.scope) + kernel_flops(visit.instruction, visit.scope)
         if visit.fused:  # its fusion has come just before
             rows[-1] = (rows[-1][0] + flops, *rows[-1][1:])
             continue
         rows.append((flops, hbm_traffic(visit.instruction, visit.scope, module), visit.times))
         cycles += visit.times * (visit.instruction.cycles or 0)
-    total = Counter(flops=sum(f * t for f, _, t in rows), bytes=sum(b * t for _, b, t in rows))
-    return Work(
-        total["flops"], total["bytes"], cycles, in_kernels, tuple(row for row in rows if row[0] or row[1])
-    )
+        if is_kernel(visit.instruction):
+            kernels.append(rows[-1])
+    flops, num_bytes = (sum(row[i] * row[2] for row in rows) for i in range(2))
+    return Work(flops, num_bytes, cycles, tuple(row for row in rows if row[0] or row[1]), tuple(kernels))
 
 
 def step_seconds(
@@ -76,9 +76,14 @@ def step_seconds(
         factor = (2 if kind == "all-reduce" else 1) / chip.link_bandwidth
         moved["asynchronous"] += factor * total["asynchronous_bytes"]
         moved["synchronous"] += factor * (total["bytes"] - total["asynchronous_bytes"])
-    roofline = sum(t * max(f / chip.flops, b / chip.hbm_bandwidth) for f, b, t in done.instructions)
+    roofline, kernels = (
+        sum(
+            times * max(flops / chip.flops, num_bytes / chip.hbm_bandwidth)
+            for flops, num_bytes, times in rows
+        )
+        for rows in (done.instructions, done.kernels)
+    )
     cycles = done.cycles / chip.clock if chip.clock and done.cycles else None
-    kernels = done.kernel_flops / chip.flops
     on_chip = roofline if cycles is None else cycles + kernels
     return {
         "estimate": max(on_chip, moved["asynchronous"]) + moved["synchronous"],

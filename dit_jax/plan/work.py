@@ -108,6 +108,11 @@ def _operand_types(visit: Visit) -> set[str]:
     return {shape.dtype for one in held for shape in one.shapes}
 
 
+def is_kernel(one: Instruction) -> bool:
+    """Whether it is one that JAX wrote, in which the compiler sees no cycles."""
+    return one.opcode == "custom-call" and 'custom_call_target="tpu_custom_call"' in one.attributes
+
+
 def kernel_flops(one: Instruction, scope: Computation) -> int:
     """Those of the products in a kernel of attention, of which the compiler knows nothing."""
     found = KERNEL.match(one.name) if one.opcode == "custom-call" else None

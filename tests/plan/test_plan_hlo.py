@@ -321,7 +321,7 @@ TALK = {
 
 
 def test_the_roofline_takes_the_slower_of_each_instruction():
-    done = Work(flops=500, hbm_bytes=50, cycles=0, kernel_flops=0, instructions=((100, 1, 3), (200, 47, 1)))
+    done = Work(flops=500, hbm_bytes=50, cycles=0, instructions=((100, 1, 3), (200, 47, 1)))
     parts = step_seconds(done, TALK, CHIP)
     assert parts["roofline"] == pytest.approx(3 * 1.0 + 4.7)
     assert parts["interconnect_asynchronous"] == pytest.approx(4.0)
@@ -331,6 +331,15 @@ def test_the_roofline_takes_the_slower_of_each_instruction():
 
 
 def test_the_compiler_s_cycles_come_first_and_hide_what_is_asynchronous():
-    done = Work(flops=500, hbm_bytes=50, cycles=6, kernel_flops=0, instructions=((500, 50, 1),))
+    done = Work(flops=500, hbm_bytes=50, cycles=6, instructions=((500, 50, 1),))
     assert step_seconds(done, TALK, CHIP)["estimate"] == pytest.approx(4.0 + 4.0)  # talking takes longer
     assert step_seconds(done, TALK, CHIPS["cpu"]) is None
+
+
+def test_kernels_take_what_their_products_or_bytes_do_where_the_compiler_sees_no_cycles():
+    kernels = ((100, 1, 3), (0, 40, 2))
+    parts = step_seconds(
+        Work(flops=300, hbm_bytes=83, cycles=6, instructions=kernels, kernels=kernels), {}, CHIP
+    )
+    assert parts["kernels"] == pytest.approx(3 * 1.0 + 2 * 4.0)
+    assert parts["estimate"] == pytest.approx(6 / 2 + parts["kernels"])
