@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done on meshes, in a process that was started with the devices for them.
 
-`python mesh_child.py WANTED`, JSON: the arguments of `move`; or by network and name of a mesh to train it on, its
-axes (and as `products_of` the device for which products are written, as `torus` the sides of one that devices are
-taken to lie in). The last line of the output is JSON: what `move` returns; or for each the losses, and into how many
-parts the parameters were cut that were cut into most.
+`python mesh_child.py WANTED`, JSON: the arguments of `move`, or of `turn`; or by network and name of a mesh to train
+it on, its axes (and as `products_of` the device for which products are written, as `torus` the sides of one that
+devices are taken to lie in). The last line of the output is JSON: what these return; or for each the losses, and into
+how many parts the parameters were cut that were cut into most.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -25,7 +26,8 @@ from dit_jax.data.packing import Packed, PackingConfig, token_grids
 from dit_jax.denoiser import Denoiser
 from dit_jax.diffusion.objective import ObjectiveConfig, draw, flow_matching_loss
 from dit_jax.diffusion.path import as_velocity
-from dit_jax.layers import sharded, shards
+from dit_jax.layers import sharded, shards, turn_tpu
+from dit_jax.layers import turn as turns
 from dit_jax.mesh import MeshConfig, initialise_hosts, make_mesh, on_mesh, place_batch
 from dit_jax.train.checkpoint import Checkpointer
 from dit_jax.train.optimizer import Horizon, OptimizerConfig, make_optimizer
@@ -148,12 +150,34 @@ def move(folder, axes, others):
     return found
 
 
+def turn(turned_on, num_tables):
+    """Queries normalised and turned by a TPU's kernel, and gradients: how far they are from those of one device."""
+    rng, shape = np.random.default_rng(0), (4, 4, 512, 128)
+    x, weight = rng.normal(size=(2, *shape)).astype(np.float32)
+    gain = rng.normal(size=shape[-1]).astype(np.float32)
+    angle = np.tile(rng.normal(size=(num_tables, shape[2], shape[3] // 2)), 2)
+    tables = tuple(one.astype(np.float32) for one in (np.cos(angle), np.sin(angle)))
+    interpreted = functools.partial(turn_tpu.normed_and_turned, interpret=True)
+
+    def step(x, gain):
+        return (turns.normed_and_turned(x, gain, tables) * weight).sum()
+
+    expected = jax.grad(lambda *a: (interpreted(*a, tables) * weight).sum(), (0, 1))(x, gain)
+    turns.platform, turn_tpu.normed_and_turned = lambda: "tpu", interpreted
+    with on_mesh(mesh_of(turned_on), "gather"):
+        found = jax.jit(jax.grad(step, (0, 1)))(x, gain)
+    pairs = zip(found, expected, strict=True)
+    return [float(np.abs(one - other).max() / np.abs(other).max()) for one, other in pairs]
+
+
 def main():
     initialise_hosts()
     dit_jax.mesh.MIN_SHARDED_SIZE = 1
     wanted = json.loads(sys.argv[1])
     if "folder" in wanted:
         done = move(**wanted)
+    elif "turned_on" in wanted:
+        done = turn(**wanted)
     else:
         done = {case: {n: train(case, axes) for n, axes in meshes.items()} for case, meshes in wanted.items()}
     print(json.dumps(done))

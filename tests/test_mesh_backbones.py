@@ -87,3 +87,9 @@ def test_two_processes_train_as_one(trained):
 def test_a_checkpoint_moves_between_any_two_meshes(tmp_path, axes, others):
     found = answer(start({"folder": str(tmp_path), "axes": axes, "others": others}, 8))
     assert found == dict.fromkeys(others, True)
+
+
+@pytest.mark.parametrize("num_tables", [1, 4], ids=["one for all clips", "of every clip"])
+def test_a_kernel_turns_each_device_s_queries(num_tables):
+    for difference in answer(start({"turned_on": ALL, "num_tables": num_tables}, 8)):
+        assert difference < 1e-5

@@ -14,8 +14,8 @@ from dit_jax.backbone.conditioning import Modulation
 from dit_jax.backbone.dit import gated
 from dit_jax.backbone.layout import Group
 from dit_jax.backbone.mmdit_config import MMDiTConfig
-from dit_jax.layers.attend import QKV
-from dit_jax.layers.attention import Attention, Projections, attend_named
+from dit_jax.layers.attend import QKV, attend
+from dit_jax.layers.attention import ATTENTION, Attention, Projections
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import modulate
@@ -105,4 +105,4 @@ def modulation_parts(layer: Dense, modulation: Modulation, x: Tokens) -> list[Fl
 
 def attend_jointly(qkv: QKV, group: Group) -> Heads:
     """All tokens of a clip attend to each other."""
-    return attend_named(qkv, (group.ids, group.ids))
+    return attend(*qkv, (group.ids, group.ids), name=ATTENTION)

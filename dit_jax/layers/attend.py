@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
@@ -34,6 +35,8 @@ def attend(
     k: Float[Array, "B heads M head_dim"],
     v: Float[Array, "B heads M head_dim"],
     ids: Ids | None = None,
+    *,
+    name: str | None = None,
 ) -> Float[Array, "B heads N head_dim"]:
     """`softmax(q k^T) v` (Vaswani et al. 2017, eq. 1); the softmax is in float32.
 
@@ -42,34 +45,38 @@ def attend(
       k: keys.
       v: values.
       ids: who sees whom, all see all when None; a query that sees nothing gets the mean of the values.
+      name: under which the backward pass may keep what is put out, see `stack.REMAT`.
     """
     mesh, context = ambient()
-    kernel = _kernel()
     if mesh is None or mesh.size == 1:
-        return kernel(q, k, v, ids)
-    return _sharded(kernel, mesh, context, q, k, v, ids)
+        return _kernel(name)(q, k, v, ids)
+    return _sharded(name, mesh, context, q, k, v, ids)
 
 
-def _kernel() -> Callable:
+def _kernel(name: str | None) -> Callable:
     """That of the device. Pallas takes .6 s to import, which only a TPU is worth."""
     if platform() == "tpu":
         from dit_jax.layers.attend_tpu import splash
 
-        return splash
-    return cudnn if platform() == "gpu" else blocked
+        return functools.partial(splash, name=name)  # its gradient reads more than what is put out
+    return _named(cudnn if platform() == "gpu" else blocked, name)
+
+
+def _named(kernel: Callable, name: str | None) -> Callable:
+    return kernel if name is None else lambda *args: checkpoint_name(kernel(*args), name)
 
 
 def _sharded(
-    kernel: Callable, mesh: Mesh, context: str, q: Array, k: Array, v: Array, ids: Ids | None
+    name: str | None, mesh: Mesh, context: str, q: Array, k: Array, v: Array, ids: Ids | None
 ) -> Array:
-    """`kernel` on each device, for its clips and heads and, along `seq`, its share of the queries.
+    """The kernel on each device, for its clips and heads and, along `seq`, its share of the queries.
 
     Of the tokens along `seq`: `gather` gives every device all keys and values; `ulysses` gives it all tokens of a
     share of the heads (Jacobs et al. 2023, DeepSpeed Ulysses, arXiv 2309.14509, section 3.1); `ring` passes keys and
     values round. Where the heads or tokens do not divide it is `gather`, or no share at all.
     """
     here, there, goes_round = _specs(mesh, context, q.shape, k.shape[2])
-    local = functools.partial(ring, axis="seq") if goes_round else kernel
+    local = _named(functools.partial(ring, axis="seq"), name) if goes_round else _kernel(name)
     numbers = PartitionSpec()
     if ids is not None:
         shared = ids[0].shape[1] == 1 and not goes_round  # one number for all queries of a clip

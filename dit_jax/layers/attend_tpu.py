@@ -27,12 +27,13 @@ def splash(
     v: Float[Array, "B heads M head_dim"],
     ids: tuple[Int[Array, "#B #N"], Int[Array, "#B M"]] | None,
     *,
+    name: str | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B heads N head_dim"]:
     """See `attend.attend`; `interpret` runs the kernel's own steps on any device."""
     (batch, heads, num_queries, head_dim), num_keys = q.shape, k.shape[2]
     rows, (key_block, columns) = _rounded(num_queries), _key_tiles(num_keys, head_dim)
-    attend = jax.vmap(_kernel(heads, rows, columns, key_block, interpret))
+    attend = jax.vmap(_kernel(heads, rows, columns, key_block, name, interpret))
     if ids is None and columns == num_keys:
         return all_at_once(attend, _filled(q, rows), k, v)[:, :, :num_queries]
     ids = (jnp.zeros((1, 1), jnp.int32),) * 2 if ids is None else ids
@@ -72,7 +73,7 @@ def _filled(x: Array, size: int, value: int = 0) -> Array:
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel(heads: int, rows: int, columns: int, key_block: int, interpret: bool):
+def _kernel(heads: int, rows: int, columns: int, key_block: int, name: str | None, interpret: bool):
     mask = masks.MultiHeadMask([masks.FullMask((rows, columns)) for _ in range(heads)])
     block_q, compute = min(rows, BLOCK), min(key_block, BLOCK)
     sizes = kernels.BlockSizes(
@@ -91,5 +92,5 @@ def _kernel(heads: int, rows: int, columns: int, key_block: int, interpret: bool
             head_shards=1,
             q_seq_shards=1,
             interpret=interpret,
-            residual_checkpoint_name="attention",
+            residual_checkpoint_name=name,
         )

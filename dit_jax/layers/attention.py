@@ -6,7 +6,6 @@ import math
 
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
@@ -15,9 +14,9 @@ from dit_jax.layers.dense import Dense, side_by_side
 from dit_jax.layers.norm import rms_norm
 from dit_jax.layers.rope import Rotation, apply_rope
 from dit_jax.layers.turn import Heads, normed_and_turned
-from dit_jax.mesh import platform
 
 QK_NORMS = ("head", "width", "none")
+ATTENTION = "attention"  # the name of what tokens see of each other, see `attend`
 
 
 class Projections(nnx.Module):
@@ -126,15 +125,11 @@ class Attention(Projections):
         gate: Float[Array, "B #N D"] | None = None,
     ) -> Float[Array, "B N D"]:
         """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`; times `gate`."""
-        return self.out.from_heads(attend_named(self.heads(x, context, rotation), ids), gate)
-
-
-def attend_named(qkv: QKV, ids: Ids | None) -> Heads:
-    """`attend`, whose output the backward pass may keep, see `stack.REMAT`."""
-    y = attend(*qkv, ids)
-    if platform() == "tpu":  # whose kernel names this, and what its gradient reads besides
-        return y
-    return checkpoint_name(y, "attention")
+        name = (
+            ATTENTION if context is None else None
+        )  # what is seen of a text costs less to make than to keep
+        y = attend(*self.heads(x, context, rotation), ids, name=name)
+        return self.out.from_heads(y, gate)
 
 
 def check_heads(width: int, num_heads: int) -> None:

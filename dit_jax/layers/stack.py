@@ -10,12 +10,12 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import PyTree
 
+from dit_jax.layers.attention import ATTENTION
 from dit_jax.layers.sharded import on_tokens
 
 Block = TypeVar("Block", bound=nnx.Module)
 
 BLOCK_INPUT = "block_input"
-ATTENTION = "attention"  # as `layers.attention` names its output
 HOST = "pinned_host"
 AUTO = "auto"  # chosen before training, see `dit_jax.remat`; where nothing is trained, `none`
 
@@ -88,7 +88,7 @@ def run_blocks(
       apply: one block on `x`; what else it reads, it closes over.
       x: the residual stream, or several.
       remat: what the backward pass keeps of each block: `none` recomputes nothing, `dots` keeps the
-        matrix products, `attention` the attentions' outputs, `full` only the block's input, and `offload`
+        matrix products, `attention` what tokens see of each other, `full` only the block's input, and `offload`
         that on the host.
       unroll: blocks a loop iteration holds. Compile time grows with it; for tiny blocks on a CPU the
         loop itself costs more than the blocks.

@@ -42,7 +42,11 @@ def normed_and_turned(
       tables: a `Rotation` as `rotations` makes it for a TPU.
       interpret: runs the kernel's own steps on any device.
     """
-    return _call(_forward, (x,), gain, tables, [x], interpret)[0]
+    return _with_kept(x, gain, tables, interpret)[0]
+
+
+def _with_kept(x: Heads, gain: Array, tables: Tables, interpret: bool) -> tuple[Heads, tuple]:
+    return _call(_forward, (x,), gain, tables, [x], interpret)[0], (x, gain, tables)
 
 
 def _backward_of(interpret: bool, kept: tuple, out: Heads) -> tuple[Heads, Array, tuple]:
@@ -52,7 +56,7 @@ def _backward_of(interpret: bool, kept: tuple, out: Heads) -> tuple[Heads, Array
     return of_x, of_gain.sum((0, 1)).astype(gain.dtype), jax.tree.map(jnp.zeros_like, tables)
 
 
-normed_and_turned.defvjp(lambda *args: (normed_and_turned(*args), args[:3]), _backward_of)
+normed_and_turned.defvjp(_with_kept, _backward_of)
 
 
 def _call(

@@ -12,6 +12,7 @@ from dit_jax.layers.attend import ids_of_mask
 from dit_jax.layers.attend_cpu import MIN_LOGITS, blocked, plain
 from dit_jax.layers.attend_gpu import cudnn
 from dit_jax.layers.attend_tpu import splash
+from dit_jax.layers.attention import ATTENTION
 from dit_jax.layers.stack import REMAT
 
 RNG = np.random.default_rng(0)
@@ -51,7 +52,9 @@ def test_splash_is_plain(case):
 
 @pytest.mark.parametrize(("remat", "count"), [("full", 2), ("attention", 1)])
 def test_a_kernel_whose_result_is_kept_runs_forward_once(remat, count):
-    block = jax.checkpoint(lambda *qkv: splash(*qkv, None, interpret=True), policy=REMAT[remat])
+    block = jax.checkpoint(
+        lambda *qkv: splash(*qkv, None, name=ATTENTION, interpret=True), policy=REMAT[remat]
+    )
     step = jax.grad(lambda *qkv: block(*qkv).sum(), (0, 1, 2))
     program = str(jax.make_jaxpr(step)(*arrays(256, 256)[:3]))
     assert program.count("name=splash_mha_fwd") == count
