@@ -110,7 +110,11 @@ def _attention(size: Size, config: ConfigDict) -> tuple[Run, float]:
     """Of all tokens to all, forward and backward."""
     shape = (size.batch, size.heads, size.num_tokens, size.width // size.heads)
     q, k, v, weight = (_normal(*shape, seed=seed).astype(size.dtype) for seed in range(4))
-    step = jax.jit(jax.grad(lambda *qkv: (attend(*qkv) * weight).sum(dtype=jnp.float32), argnums=(0, 1, 2)))
+
+    def loss(q, k, v):
+        return (attend(q / math.sqrt(q.shape[-1]), k, v) * weight).sum(dtype=jnp.float32)
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
     return lambda: jax.block_until_ready(step(q, k, v)), 3.0 * 4 * size.num_tokens * math.prod(shape)
 
 
