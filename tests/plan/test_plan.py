@@ -194,4 +194,5 @@ def test_a_tpu_is_planned_for():
     assert plan["fits"]
     assert plan["hbm_bytes"]["limit"] == 16 * 2**30
     assert plan["step_seconds"]["cycles"] > plan["step_seconds"]["compute"] > 0
+    assert plan["step_seconds"]["kernels"] > 0
     assert plan["collectives"]["all-gather"]["count"] >= 3

@@ -8,6 +8,8 @@ python tests/plan/tiny_plans.py OUT.json
 import json
 import sys
 
+from ml_collections import ConfigDict
+
 from configs import known_world
 from dit_jax.plan.plan import make_plan
 from dit_jax.plan.search import search
@@ -18,12 +20,14 @@ def tiny(**backbone):
     config = known_world.get_config()
     config.data.source, config.text.name, config.frozen_text.num_tokens = "latents", "t5", 8
     config.backbone.update(width=128, depth=3, unroll=1, remat="full", text_width=32, **backbone)
-    config.plan = {"latent_shape": (2, 3, 4, 16), "batch_per_chip": 0.0}
+    config.plan = ConfigDict({"latent_shape": (2, 3, 4, 16), "batch_per_chip": 0.0})
     return config
 
 
 def tiny_tpu_plan():
-    where, config = topology("v5e:2x2"), tiny(dtype="bfloat16")
+    """With heads and tokens that fill the tiles of kernels."""
+    where, config = topology("v5e:2x2"), tiny(dtype="bfloat16", num_heads=1)
+    config.plan.latent_shape = (2, 8, 16, 16)
     config.mesh.fsdp = 4
     return make_plan(config, where, tokens=1e6)
 
