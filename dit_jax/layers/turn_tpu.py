@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from dit_jax.layers.norm import EPSILON
 
 LANES, SUBLANES = 128, 8
-ROWS = 2048  # of a tile in fast memory, one head's or several's
+TILE = 2048 * LANES  # numbers of a tile in fast memory, of one head or several
 MIN_TOKENS = 128  # of a tile, below which its overhead is more than its work
 
 Heads = Float[Array, "B heads N head_dim"]
@@ -27,7 +27,12 @@ Tables = tuple[Float[Array, "#B N head_dim"], ...]  # cosines and sines, or noth
 
 def fits(num_tokens: int, head_dim: int) -> bool:
     """Whether tiles of tokens fill what a device has of them."""
-    return head_dim % LANES == 0 and math.gcd(num_tokens, ROWS) >= MIN_TOKENS
+    return head_dim % LANES == 0 and math.gcd(num_tokens, _rows(head_dim)) >= MIN_TOKENS
+
+
+def _rows(head_dim: int) -> int:
+    """Of a tile: a power of two."""
+    return 1 << (TILE // head_dim).bit_length() - 1
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -65,8 +70,8 @@ def _call(
     """`kernel` on tiles of `arrays`, all of which have one shape; those of one head after the other, so that tables
     are read once."""
     batch, num_heads, num_tokens, head_dim = arrays[0].shape
-    tokens = math.gcd(num_tokens, ROWS)
-    heads = next(n for n in range(ROWS // tokens, 0, -1) if num_heads % n == 0)
+    tokens = math.gcd(num_tokens, _rows(head_dim))
+    heads = next(n for n in range(_rows(head_dim) // tokens, 0, -1) if num_heads % n == 0)
     tile = pl.BlockSpec((1, heads, tokens, head_dim), lambda b, n, h: (b, h, n, 0))
     whole = pl.BlockSpec((1, head_dim), lambda b, n, h: (0, 0))
     sums = pl.BlockSpec((1, SUBLANES, head_dim), lambda b, n, h: (b, 0, 0))
