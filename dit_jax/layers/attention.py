@@ -77,7 +77,7 @@ class Projections(nnx.Module):
         return q, self._normed(k, self.key_gain, 1.0, rotation), v
 
     def _normed(self, x: Heads, gain: nnx.Param | None, scale: float, rotation: Rotation | None) -> Heads:
-        """Times `scale`."""
+        """Normalised, times `gain` and `scale`, and turned."""
         if gain is not None and self.qk_norm == "head":
             return normed_and_turned(x, gain[...] * scale, rotation)
         if gain is None:
@@ -125,9 +125,8 @@ class Attention(Projections):
         gate: Float[Array, "B #N D"] | None = None,
     ) -> Float[Array, "B N D"]:
         """Attends `x` to `context` (to itself when None), turning queries and keys by `rotation`; times `gate`."""
-        name = (
-            ATTENTION if context is None else None
-        )  # what is seen of a text costs less to make than to keep
+        # What is seen of a text costs less to make than to keep.
+        name = ATTENTION if context is None else None
         y = attend(*self.heads(x, context, rotation), ids, name=name)
         return self.out.from_heads(y, gate)
 

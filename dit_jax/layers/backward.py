@@ -61,9 +61,8 @@ def in_order(
 def _backward(multiply: Callable, kept: tuple[Array, Array], out: Array) -> tuple[Array, Array]:
     x, kernel = kept
     (of_kernel,) = jax.vjp(lambda k: multiply(x, k), kernel)[1](out)
-    is_wide = (
-        kernel.shape[1] > kernel.shape[0]
-    )  # its columns are scattered: these are then rows of what is held
+    # The columns of a wide kernel are scattered: what is held has them as rows, or the compiler would copy it.
+    is_wide = kernel.shape[1] > kernel.shape[0]
     out, of_kernel = jax.lax.optimization_barrier((out, of_kernel.T if is_wide else of_kernel))
     of_kernel = of_kernel.T if is_wide else of_kernel
     (of_x,) = jax.vjp(lambda y: multiply(y, kernel), x)[1](out)
