@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dit_jax.layers.norm_cpu import EPSILON, normalised, of_one_clip, one_clip
 from dit_jax.mesh import platform
-
-EPSILON = 1e-6
 
 
 def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
@@ -19,6 +18,8 @@ def layer_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     the mean square less the square of the mean, so that one pass makes both, and one their gradients: what float32
     cuts off of the squares is less than what bfloat16 has cut off of `x`.
     """
+    if one_clip(x):
+        return normalised(x.astype(jnp.float32), True).astype(x.dtype)
     mean, variance = _mean_and_variance(x)
     return _over_root(x.astype(jnp.float32) - mean, variance).astype(x.dtype)
 
@@ -62,6 +63,8 @@ def rms_norm(
     Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", arXiv 1910.07467, eq. 4.
     """
     x32 = x.astype(jnp.float32)
+    if axes == -1 and one_clip(x):
+        return (normalised(x32, False) * gain).astype(x.dtype)
     return (_over_root(x32, jnp.square(x32).mean(axes, keepdims=True)) * gain).astype(x.dtype)
 
 
@@ -71,7 +74,12 @@ def modulate(
     """`layer_norm(x) * (1 + scale) + shift`: Peebles and Xie 2023 (DiT), arXiv 2212.09748, section 3.2."""
     if platform() == "tpu" and x.ndim == shift.ndim == 3 and shift.shape[1] == 1:
         return _modulate(x, shift, scale)
-    return layer_norm(x) * (1 + scale) + shift
+    return times(layer_norm(x), 1 + scale) + shift
+
+
+def times(x: Float[Array, "*batch d"], of_clips: Float[Array, "*#batch d"]) -> Float[Array, "*batch d"]:
+    """`x * of_clips`."""
+    return of_one_clip(x, of_clips) if one_clip(x) and of_clips.shape[:-1] == (1, 1) else x * of_clips
 
 
 @jax.custom_vjp

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
 from dit_jax.layers import backward, shards
+from dit_jax.layers.norm import times
 from dit_jax.layers.shards import GATHERED
 from dit_jax.mesh import BATCH_AXES, ambient, parameter_spec, platform
 
@@ -53,7 +54,7 @@ def gated_product(
 ) -> Float[Array, "B N o"]:
     """`gate * product(x, kernel)`; where a clip has one gate, see `layers.backward`."""
     if platform() == "cpu" or gate.shape[1] > 1:
-        return gate * product(x, kernel, dtype).astype(gate.dtype)
+        return times(product(x, kernel, dtype).astype(gate.dtype), gate)
     mesh, _ = ambient()
     lies = None if mesh is None else _tokens(x.shape, mesh)
 
