@@ -6,6 +6,8 @@ They differ from those of our own autoencoder in what checkpoints hold fast: vid
 frame, and the layers that change the frame rate leave the first frame out altogether.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -75,7 +77,8 @@ class FrameAttention(nnx.Module):
         batch, frames, height, width, channels = x.shape
         y = self.query_key_value(unit_norm(x, self.gain[...]))
         y = y.reshape(batch * frames, 1, height * width, 3 * channels)
-        y = attend(*jnp.split(y, 3, axis=-1)).reshape(x.shape)
+        q, k, v = jnp.split(y, 3, axis=-1)
+        y = attend(q / math.sqrt(channels), k, v).reshape(x.shape)
         return x + self.out(y), ()
 
     def flops(self, shape: Shape) -> int:
