@@ -51,7 +51,7 @@ def of_one_clip(x: Float[Array, "1 N d"], factor: Float[Array, "1 1 d"]) -> Floa
 
 def _of_factors(kept: tuple[Array, Array], out: Array) -> tuple[Array, Array]:
     x, factor = kept
-    of_factor = jnp.einsum("bnd,bnd->bd", x, out)[:, None]
+    of_factor = jnp.einsum("bnd,bnd->bd", x, out, preferred_element_type=jnp.float32)[:, None]
     return (out * factor).astype(x.dtype), of_factor.astype(factor.dtype)
 
 
