@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dit_jax.memory import keep_memory
+from dit_jax.process import prepare
 
 DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error", module_name="experiments")
 
@@ -63,7 +63,7 @@ def run(
         try:
             if len(argv) > 1:
                 raise ValueError(f"{argv[1]!r} is not a flag: write --name=value")
-            keep_memory()
+            prepare()
             _join_hosts(several_processes)
             return main()
         except KeyboardInterrupt:

@@ -17,14 +17,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from dit_jax.memory import keep_memory
+from dit_jax.process import prepare
 
 EVENT_SECONDS = 0.5  # between two reports of progress
 
 
 def serve(tasks: dict[str, Callable[..., Any]]) -> None:
     """Runs `tasks[kind](**arguments, progress=...)` for every request until standard input closes."""
-    keep_memory()
+    prepare()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()

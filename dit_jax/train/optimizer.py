@@ -160,13 +160,23 @@ def make_optimizer(
 
 def _chain(config: OptimizerConfig, scales: PyTree | None) -> optax.GradientTransformationExtraArgs:
     chain = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
+        _clip(config.clip_norm),
         DIRECTIONS[config.name](config, scales),
         _scale_each(config, scales),
         optax.add_decayed_weights(config.weight_decay, mask=_matrices),
         _descend(),
     )
     return _unless_told(_schedule_free(chain, config.b1)) if config.name == "schedule_free" else chain
+
+
+def _clip(largest: float) -> optax.GradientTransformation:
+    """As Optax's `clip_by_global_norm`, by a factor: its division XLA does once, in a pass of its own."""
+
+    def clipped(updates: PyTree, params: PyTree | None = None) -> PyTree:
+        factor = largest / jnp.maximum(optax.tree.norm(updates), largest)
+        return jax.tree.map(lambda update: factor.astype(update.dtype) * update, updates)
+
+    return optax.stateless(clipped)
 
 
 def averaged(opt_state: PyTree, params: PyTree, ema: PyTree) -> PyTree:

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: 2026 The dit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is freed is kept: the same large block costs no new pages again. Loops over the same numbers are one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+KEPT = """
+import resource, sys, threading
+from dit_jax.process import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+
+
+def use(size):
+    block = bytearray(size)
+    block[::4096] = b"x" * (size // 4096)
+
+
+for turn in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    use(64 * 2**20)
+    thread = threading.Thread(target=use, args=(32 * 2**20,))  # small enough for an arena of its own
+    thread.start()
+    thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone is told")
+def test_what_is_freed_is_kept():
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", KEPT, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("keep", "return")
+    }
+    assert faults["keep"] < faults["return"] / 4  # pages may be of 4 KiB or of 2 MiB
+
+
+MERGED = """
+import jax, jax.numpy as jnp
+from dit_jax.process import merge_loops
+merge_loops()
+step = jax.jit(lambda a, b: (jnp.tanh(a) * b + 1, jnp.exp(a) - b))
+print(step.lower(jnp.ones(4096), jnp.ones(4096)).compile().as_text())
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "num_loops"), [("", 1), ("--xla_backend_extra_options=xla_cpu_small_call", 2)]
+)
+def test_loops_over_the_same_numbers_are_one_unless_the_options_are_given(flags, num_loops):
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    told = subprocess.run(
+        [sys.executable, "-c", MERGED], capture_output=True, text=True, check=True, env=environment
+    )
+    assert told.stdout.count(" fusion(") == num_loops, told.stdout
