@@ -48,19 +48,52 @@ def blocked(
     return _attend(*(a.astype(jnp.float32) for a in (q, k, v)), ids).astype(v.dtype)
 
 
+@jax.custom_vjp
 def plain(
     q: Float[Array, "B heads N head_dim"],
     k: Float[Array, "B heads M head_dim"],
     v: Float[Array, "B heads M head_dim"],
     ids: tuple | None,
 ) -> Float[Array, "B heads N head_dim"]:
-    """`attend` by two products, the logits in memory."""
-    logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
+    """`attend` with the logits of all heads in memory, which the backward pass makes anew."""
+    return _plain_forward(q, k, v, ids)[0]
+
+
+def _plain_forward(q, k, v, ids):
+    logits = _logits(q, k, ids)
+    largest = logits.max(-1, keepdims=True)
+    weights = jnp.exp(logits - largest)
+    total = weights.sum(-1, keepdims=True)
+    y = jnp.einsum("bhnm,bhmd->bhnd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32) / total
+    return y.astype(v.dtype), (q, k, v, ids, largest, total)
+
+
+def _plain_backward(kept, dy):
+    """What is summed over queries has them last: XLA's library for products takes no other."""
+    q, k, v, ids, largest, total = kept
+    dy = dy / total
+    weights = jnp.exp(_logits(q, k, ids) - largest)
+    dweights = _logits(dy, v)
+    dlogits = weights * (dweights - (weights * dweights).sum(-1, keepdims=True) / total)
     if ids is not None:
-        seen = ids[0][:, None, :, None] == ids[1][:, None, None, :]
-        logits = jnp.where(seen, logits, UNSEEN)
-    weights = jax.nn.softmax(logits, -1).astype(v.dtype)
-    return jnp.einsum("bhnm,bhmd->bhnd", weights, v)
+        dlogits = jnp.where(_seen(ids), dlogits, 0)
+    by_key = jax.lax.optimization_barrier((weights.mT, dlogits.mT))
+    dv, dk = (jnp.einsum("bhmn,bhnd->bhmd", a, b) for a, b in zip(by_key, (dy, q)))
+    dq = jnp.einsum("bhnm,bhmd->bhnd", dlogits, k)
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None
+
+
+def _logits(q: Array, k: Array, ids: tuple | None = None) -> Array:
+    logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
+    return logits if ids is None else jnp.where(_seen(ids), logits, UNSEEN)
+
+
+def _seen(ids: tuple) -> Array:
+    """Which keys each query sees, `B 1 N M`."""
+    return ids[0][:, None, :, None] == ids[1][:, None, None, :]
+
+
+plain.defvjp(_plain_forward, _plain_backward)
 
 
 @jax.custom_vjp
