@@ -22,7 +22,7 @@ from dit_jax.program import Program
 from dit_jax.sweep.flops import step_flops
 from dit_jax.train.optimizer import Horizon
 
-UNROLLED = 12  # blocks, beyond which a loop is faster, see docs/performance.md
+UNROLLED = 12  # blocks, which take less time than in a loop, see docs/performance.md
 
 Run = Callable[[], None]  # does the work once, and waits for it
 
