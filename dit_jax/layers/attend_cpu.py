@@ -71,16 +71,16 @@ def _plain_forward(q, k, v, ids):
 def _plain_backward(kept, dy):
     """What is summed over queries has them last: XLA's library for products takes no other."""
     q, k, v, ids, largest, total = kept
-    dy = dy / total
+    dy = (dy / total).astype(v.dtype)
     weights = jnp.exp(_logits(q, k, ids) - largest)
     dweights = _logits(dy, v)
     dlogits = weights * (dweights - (weights * dweights).sum(-1, keepdims=True) / total)
     if ids is not None:
         dlogits = jnp.where(_seen(ids), dlogits, 0)
+    weights, dlogits = weights.astype(v.dtype), dlogits.astype(q.dtype)
     by_key = jax.lax.optimization_barrier((weights.mT, dlogits.mT))
     dv, dk = (jnp.einsum("bhmn,bhnd->bhmd", a, b) for a, b in zip(by_key, (dy, q)))
-    dq = jnp.einsum("bhnm,bhmd->bhnd", dlogits, k)
-    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None
+    return jnp.einsum("bhnm,bhmd->bhnd", dlogits, k), dk, dv, None
 
 
 def _logits(q: Array, k: Array, ids: tuple | None = None) -> Array:
