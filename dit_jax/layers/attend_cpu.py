@@ -80,7 +80,8 @@ def _plain_backward(kept, dy):
     weights, dlogits = weights.astype(v.dtype), dlogits.astype(q.dtype)
     by_key = jax.lax.optimization_barrier((weights.mT, dlogits.mT))
     dv, dk = (jnp.einsum("bhmn,bhnd->bhmd", a, b) for a, b in zip(by_key, (dy, q)))
-    return jnp.einsum("bhnm,bhmd->bhnd", dlogits, k), dk, dv, None
+    dq = jnp.einsum("bhnm,bhmd->bhnd", dlogits, k)
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None
 
 
 def _logits(q: Array, k: Array, ids: tuple | None = None) -> Array:

@@ -57,6 +57,16 @@ def test_plain_is_as_the_textbook_has_it(case):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_plain_takes_values_of_less_precision():
+    """Each gradient has the type of what it is of."""
+    q, k, v, weight = arrays(32, 16)
+    given = (q.astype(jnp.bfloat16), k, v.astype(jnp.bfloat16), weight.astype(jnp.bfloat16))
+    found = both(plain, *given, None)
+    assert [a.dtype for a in found[1:]] == [a.dtype for a in given[:3]]
+    for one, other in zip(found, both(textbook, q, k, v, weight, None), strict=True):
+        np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_splash_is_plain(case):
     num_queries, num_keys, ids = CASES[case]
