@@ -6,15 +6,18 @@ import ctypes
 import os
 import sys
 
-TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 NEVER = -1  # as an unsigned number, more than there is
+LARGEST_HEAP = 64 * 2**20  # of a thread's arena, by glibc's arena.c on 64 bits
 EXTRA = "--xla_backend_extra_options"
+ASYNC = "jax_cpu_enable_async_dispatch"
 
 
 def prepare() -> None:
-    """Both of what follows."""
+    """All of what follows."""
     keep_memory()
     merge_loops()
+    compute_in_caller()
 
 
 def merge_loops() -> None:
@@ -32,8 +35,8 @@ def keep_memory() -> bool:
     """Has this process keep what it frees, for the next step.
 
     Otherwise glibc gives the large arrays of every step back to the kernel, and each step begins by having them
-    cleared: a tenth to a quarter of a training step on a CPU, more of one of a small autoencoder. All threads share
-    one arena, as their own are given back whatever the threshold. Call it before JAX starts its threads.
+    cleared: a tenth to a quarter of a training step on a CPU, more of one of a small autoencoder. A thread's arena is
+    kept if what is asked for ahead fills a heap of it. Call it before JAX starts its threads.
 
     Returns:
       Whether it does; not where there is no glibc.
@@ -43,6 +46,18 @@ def keep_memory() -> bool:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
-    options = {MMAP_MAX: 0, TRIM_THRESHOLD: NEVER, ARENA_MAX: 1}
+    options = {MMAP_MAX: 0, TRIM_THRESHOLD: NEVER, TOP_PAD: LARGEST_HEAP}
     done = [libc.mallopt(*option) for option in options.items()]  # all of them, whatever the first says
     return all(done)
+
+
+def compute_in_caller() -> None:
+    """Has JAX compute on a CPU in the thread that asks for it, and not in one of its own.
+
+    An array larger than a heap of a thread's arena can be kept in the main thread's alone. Whoever has set JAX's
+    option has said what it is.
+    """
+    if ASYNC.upper() not in os.environ:
+        os.environ[ASYNC.upper()] = "false"  # for JAX that is not imported yet, and for child processes
+        if jax := sys.modules.get("jax"):
+            jax.config.update(ASYNC, False)
