@@ -10,7 +10,6 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 NEVER = -1  # as an unsigned number, more than there is
 LARGEST_HEAP = 64 * 2**20  # of a thread's arena, by glibc's arena.c on 64 bits
 EXTRA = "--xla_backend_extra_options"
-ASYNC = "jax_cpu_enable_async_dispatch"
 
 
 def prepare() -> None:
@@ -54,10 +53,8 @@ def keep_memory() -> bool:
 def compute_in_caller() -> None:
     """Has JAX compute on a CPU in the thread that asks for it, and not in one of its own.
 
-    An array larger than a heap of a thread's arena can be kept in the main thread's alone. Whoever has set JAX's
-    option has said what it is.
+    An array larger than a heap of a thread's arena can be kept in the main thread's alone. Whatever computes has
+    imported JAX before; nothing else should wait for it.
     """
-    if ASYNC.upper() not in os.environ:
-        os.environ[ASYNC.upper()] = "false"  # for JAX that is not imported yet, and for child processes
-        if jax := sys.modules.get("jax"):
-            jax.config.update(ASYNC, False)
+    if jax := sys.modules.get("jax"):
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
