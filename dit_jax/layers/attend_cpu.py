@@ -69,7 +69,7 @@ def _plain_forward(q, k, v, ids):
 
 
 def _plain_backward(kept, dy):
-    """What is summed over queries has them last: XLA's library for products takes no other."""
+    """What is summed over queries is put out by columns: XLA is faster so than with the logits transposed."""
     q, k, v, ids, largest, total = kept
     dy = (dy / total).astype(v.dtype)
     weights = jnp.exp(_logits(q, k, ids) - largest)
@@ -78,8 +78,8 @@ def _plain_backward(kept, dy):
     if ids is not None:
         dlogits = jnp.where(_seen(ids), dlogits, 0)
     weights, dlogits = weights.astype(v.dtype), dlogits.astype(q.dtype)
-    by_key = jax.lax.optimization_barrier((weights.mT, dlogits.mT))
-    dv, dk = (jnp.einsum("bhmn,bhnd->bhmd", a, b) for a, b in zip(by_key, (dy, q)))
+    by_column = [jnp.einsum("bhnd,bhnm->bhdm", a, b) for a, b in ((dy, weights), (q, dlogits))]
+    dv, dk = (a.mT for a in jax.lax.optimization_barrier(by_column))
     dq = jnp.einsum("bhnm,bhmd->bhnd", dlogits, k)
     return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None
 
