@@ -131,9 +131,9 @@ def step_case(work: str, name: str, size: Size, config: ConfigDict, told: Rounds
       told: how often, and beside whom.
 
     Returns:
-      A row as `measured` gives it, in seconds: lower is better. `ratio` is the fastest peer's median over ours of the
-      same rounds, above 1 where we are faster; `share_of_matmul_peak` the FLOPs of the model over those of a square
-      product, on this machine in the same rounds.
+      A row as `measured` gives it, in seconds: lower is better. `ratio` is the median over rounds of the fastest
+      peer's time over ours, above 1 where we are faster; `share_of_matmul_peak` the FLOPs of the model over those of
+      a square product, on this machine in the same rounds.
     """
     ours, about = our_step(work, size, config)
     fixed, rounds, missing = {"ours": ours, "matmul": our_matmul(size.dtype)}, [], {}
@@ -178,7 +178,9 @@ def step_row(title: str, flops: float, groups: Sequence[Mapping[str, list[float]
     for group, runs in zip(medians, groups, strict=True):
         for name in group:
             if name != "ours" and not name.startswith("matmul"):
-                told = {"median": group[name], "ratio": group[name] / group["ours"], "runs": runs[name]}
+                # By round: a machine that is slower for some of them is so for both.
+                ratios = [theirs / ours for theirs, ours in zip(runs[name], runs["ours"], strict=True)]
+                told = {"median": group[name], "ratio": statistics.median(ratios), "runs": runs[name]}
                 found[name] = told
     ours = [seconds for group in groups for seconds in group["ours"]]
     speed, peak = flops / statistics.median(ours), 2 * MATMUL**3 / min(products)

@@ -73,7 +73,7 @@ def test_the_network_in_pytorch_has_our_parameters():
     assert sum(p.numel() for p in torch_dit.TorchDiT(TINY).parameters()) == ours
 
 
-def test_a_row_compares_medians_of_the_same_rounds():
+def test_a_row_compares_within_rounds():
     groups = [
         {"ours": [2.0, 1.0, 3.0], "matmul": [0.1] * 3, "slow": [9.0] * 3},
         {"ours": [4.0, 4.0, 4.0], "matmul": [0.2] * 3, "fast": [6.0, 1.0, 8.0]},
@@ -83,6 +83,12 @@ def test_a_row_compares_medians_of_the_same_rounds():
     assert row["peers"]["slow"]["ratio"] == 4.5
     assert row["share_of_matmul_peak"] == pytest.approx(5e9 / 3.5 / (2 * 1024**3 / 0.1))
     assert step_row("sample_S", 1e9, [{"ours": [1.0], "matmul": [1.0]}])["ratio"] is None
+
+
+def test_a_machine_that_slows_down_changes_no_ratio():
+    ours, theirs = [1.0, 1.0, 1.0, 3.0, 3.0], [1.5, 1.5, 4.5, 4.5, 4.5]  # between ours and theirs of a round
+    row = step_row("train_S", 1e9, [{"ours": ours, "matmul": [0.1] * 5, "peer": theirs}])
+    assert (row["ratio"], row["value"], row["peers"]["peer"]["median"]) == (1.5, 1.0, 4.5)
 
 
 def test_a_case_without_peers_is_ours_alone():
