@@ -15,7 +15,8 @@ def _run(program: str, *args: str, environment: dict[str, str] | None = None) ->
 
 
 KEPT = """
-import resource, sys, threading
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
 from dit_jax.process import keep_memory
 if sys.argv[1] == "keep":
     assert keep_memory()
@@ -26,12 +27,12 @@ def use(size):
     block[::4096] = b"x" * (size // 4096)
 
 
+# One thread, as XLA's are: another could begin before the last has left its arena, and get a new one.
+thread = ThreadPoolExecutor(1)
 for turn in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     use(64 * 2**20)
-    thread = threading.Thread(target=use, args=(32 * 2**20,))  # small enough for an arena of its own
-    thread.start()
-    thread.join()
+    thread.submit(use, 32 * 2**20).result()  # small enough for an arena of its own
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
