@@ -22,9 +22,10 @@ if sys.argv[1] == "keep":
     assert keep_memory()
 
 
-def use(size):
-    block = bytearray(size)
-    block[::4096] = b"x" * (size // 4096)
+def use(*sizes):
+    blocks = [bytearray(size) for size in sizes]
+    for block in blocks:
+        block[::4096] = b"x" * (len(block) // 4096)
 
 
 # One thread, as XLA's are: another could begin before the last has left its arena, and get a new one.
@@ -32,7 +33,7 @@ thread = ThreadPoolExecutor(1)
 for turn in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     use(64 * 2**20)
-    thread.submit(use, 32 * 2**20).result()  # small enough for an arena of its own
+    thread.submit(use, 40 * 2**20, 40 * 2**20).result()  # a heap of its arena for each
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
