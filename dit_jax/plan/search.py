@@ -62,12 +62,19 @@ def search(
             reason = f"{name}: {error}"
             report(f"impossible: {reason}")
         else:
-            report(
-                f"planned: {name}" if plans[-1]["fits"] else f"does not fit: {name}: {plans[-1]['refusal']}"
-            )
+            report(_line(name, plans[-1]))
     if not plans:
         raise ValueError(reason)
     return ranked(plans)
+
+
+def _line(name: str, plan: dict[str, Any]) -> str:
+    """With its figures, so that what was compiled is known when a search is stopped."""
+    if not plan["fits"]:
+        return f"does not fit: {name}: {plan['refusal']}"
+    seconds, peak = plan["step_seconds"], plan["hbm_bytes"]["peak"]
+    step = f" {1e3 * seconds['estimate']:.4g} ms a step," if seconds else ""
+    return f"planned: {name}:{step} peak {(peak or 0) / 2**30:.3g} GiB"
 
 
 def ranked(plans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

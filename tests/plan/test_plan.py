@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -79,6 +80,7 @@ def test_a_search_plans_what_is_possible_and_names_what_is_not(plans):
     found, told = plans["search"], plans["told"]
     assert [plan["mesh"] for plan in found] == [dict(data=1, fsdp=2, model=1, seq=1)]
     assert any("impossible" in line and "3 rows do not divide over seq=2" in line for line in told)
+    assert any(re.fullmatch(r"planned: fsdp=2 .*: \S+ ms a step, peak \S+ GiB", line) for line in told), told
     assert 0 < found[0]["mfu"] < 1
     assert found[0]["step_seconds"]["estimate"] > found[0]["step_seconds"]["compute"] > 0
 
