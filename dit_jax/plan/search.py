@@ -73,8 +73,9 @@ def _line(name: str, plan: dict[str, Any]) -> str:
     if not plan["fits"]:
         return f"does not fit: {name}: {plan['refusal']}"
     seconds, peak = plan["step_seconds"], plan["hbm_bytes"]["peak"]
-    step = f" {1e3 * seconds['estimate']:.4g} ms a step," if seconds else ""
-    return f"planned: {name}:{step} peak {(peak or 0) / 2**30:.3g} GiB"
+    step = [f"{1e3 * seconds['estimate']:.4g} ms a step"] if seconds else []
+    memory = [f"peak {peak / 2**30:.3g} GiB"] if peak else []  # not every compiler tells it
+    return f"planned: {name}: {', '.join(step + memory)}"
 
 
 def ranked(plans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
