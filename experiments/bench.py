@@ -37,7 +37,7 @@ from experiments.cli import run
 OUT = flags.DEFINE_string("out", "bench.json", "file for the result; a plot is written beside it")
 ONLY = flags.DEFINE_list("only", [], "cases to measure; all by default")
 CLIP = flags.DEFINE_string("clip", None, "video for the case decode; by default one is made")
-ROUNDS = flags.DEFINE_integer("rounds", 7, "steps of each, ours and the peers' in turn", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 7, "turns of each, ours and the peers'", lower_bound=1)
 SECONDS = flags.DEFINE_float(
     "seconds", 300.0, "of a case, after which no further round begins", lower_bound=0.0
 )

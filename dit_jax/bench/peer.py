@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The dit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A peer in a process of its own, that makes one step for every line it is sent.
+"""A peer in a process of its own, that makes the steps of a turn for every line it is sent.
 
-python -m dit_jax.bench.peer '{"peer": "torch", "compiled": true, "work": "train", "threads": 2, "size": {...}}'
+python -m dit_jax.bench.peer \
+    '{"peer": "torch", "compiled": true, "work": "train", "threads": 2, "steps": 10, "size": {...}}'
 
-prints a line of JSON when it is ready and one with `seconds` after each step; what fails is its `error`.
+prints a line of JSON when it is ready and one with the `seconds` of a step after each turn; what fails is its
+`error`.
 """
 
 import json
@@ -207,8 +209,9 @@ def main(given: str) -> None:
     print(json.dumps(ready), flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
-        step()
-        print(json.dumps({"seconds": time.perf_counter() - started}), flush=True)
+        for _ in range(told["steps"]):
+            step()
+        print(json.dumps({"seconds": (time.perf_counter() - started) / told["steps"]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from dit_jax.bench.works import WORKS
 READY_SECONDS = 1200.0  # PyTorch's compiler takes minutes
 STEP_SECONDS = 600.0
 MIN_ROUNDS = 3
-Step = Callable[[], float]  # seconds that it took
+Step = Callable[[], float]  # makes those of a turn, and tells the seconds of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Rounds:
     """How a case is measured.
 
     Attributes:
-      rounds: steps of each, ours and the peers' in turn.
+      rounds: turns of each, ours and the peers', one after the other.
       seconds: after which no further round begins, past the first few.
       threads: of a peer.
       with_peers: whether there are any.
@@ -48,14 +48,14 @@ class Rounds:
 
 
 def our_step(work: str, size: Size, config: ConfigDict) -> tuple[Step, dict[str, float]]:
-    """Work of ours, one of `WORKS`, compiled and warm; its FLOPs and the seconds that compiling took."""
+    """Work of ours, one of `WORKS`, compiled and warm; its FLOPs, steps of a turn and seconds of compiling."""
     started = time.perf_counter()
-    run, flops = WORKS[work].prepare(size, config)
-    run()
-    compiling = time.perf_counter() - started
+    ours = WORKS[work].prepare(size, config)
+    ours.run()
+    about = {"flops": ours.flops, "steps": ours.steps, "compile_seconds": time.perf_counter() - started}
     for _ in range(WARM_UP):
-        run()
-    return functools.partial(_timed, run), {"flops": flops, "compile_seconds": compiling}
+        ours.run()
+    return functools.partial(_timed, ours.run, ours.steps), about
 
 
 def our_matmul(dtype: str) -> Step:
@@ -66,10 +66,10 @@ def our_matmul(dtype: str) -> Step:
     return functools.partial(_timed, lambda: jax.block_until_ready(product(a, a)))
 
 
-def _timed(run: Callable[[], Any]) -> float:
+def _timed(run: Callable[[], Any], steps: int = 1) -> float:
     started = time.perf_counter()
     run()
-    return time.perf_counter() - started
+    return (time.perf_counter() - started) / steps
 
 
 class PeerLost(Exception):
@@ -137,20 +137,23 @@ def step_case(work: str, name: str, size: Size, config: ConfigDict, told: Rounds
     """
     ours, about = our_step(work, size, config)
     fixed, rounds, missing = {"ours": ours, "matmul": our_matmul(size.dtype)}, [], {}
-    for wanted in _groups(work, size) if told.with_peers else [{}]:
+    for wanted in _groups(work, size, about["steps"]) if told.with_peers else [{}]:
         with peers(wanted, told.threads) as (steps, absent):
             rounds.append(in_turn(fixed | steps, told, absent))
             missing |= absent
     return step_row(f"{work}_{name}", about.pop("flops"), rounds) | about | {"missing": missing}
 
 
-def _groups(work: str, size: Size) -> list[dict[str, dict[str, Any]]]:
+def _groups(work: str, size: Size, steps: int) -> list[dict[str, dict[str, Any]]]:
     """What runs side by side: each peer twice, as more would not find room in memory, and PyTorch's product."""
     told = {"work": work, "size": dataclasses.asdict(size)}
     ways = {"eager": False, "compiled": True}
     return [
-        {"matmul, torch": {"peer": "matmul", "compiled": False, **told}}
-        | {f"{peer}, {way}": {"peer": peer, "compiled": compiled, **told} for way, compiled in ways.items()}
+        {"matmul, torch": {"peer": "matmul", "compiled": False, "steps": 1, **told}}
+        | {
+            f"{peer}, {way}": {"peer": peer, "compiled": compiled, "steps": steps, **told}
+            for way, compiled in ways.items()
+        }
         for peer in WORKS[work].peers
     ]
 

@@ -34,14 +34,14 @@ def test_our_steps_are_timed(work):
 @pytest.mark.parametrize("work", sorted(WORKS))
 def test_peers_step_in_their_own_process(work):
     pytest.importorskip("diffusers")
-    told = {"compiled": False, "work": work, "size": SIZE}
+    told = {"compiled": False, "work": work, "steps": 2, "size": SIZE}
     with peers({peer: {**told, "peer": peer} for peer in WORKS[work].peers}, threads=1) as (steps, missing):
         assert missing == {}
         assert all(0 < step() < 60 for step in steps.values())
 
 
 def test_a_peer_that_can_not_run_says_why():
-    told = {"peer": "torch", "compiled": False, "work": "train", "size": SIZE | {"sides": 3}}
+    told = {"peer": "torch", "compiled": False, "work": "train", "steps": 1, "size": SIZE | {"sides": 3}}
     with peers({"x": told}, 1) as (steps, missing):
         assert steps == {}
         assert missing["x"].startswith(("TypeError", "ModuleNotFoundError"))
@@ -49,7 +49,7 @@ def test_a_peer_that_can_not_run_says_why():
 
 def test_a_peer_that_dies_or_hangs_is_left_out(monkeypatch):
     pytest.importorskip("torch")
-    told = {"peer": "matmul", "compiled": False, "work": "train", "size": SIZE}
+    told = {"peer": "matmul", "compiled": False, "work": "train", "steps": 1, "size": SIZE}
     with peers({"dies": told, "hangs": told, "matmul": told}, 1) as (steps, missing):
         steps["dies"].args[0].kill()
         steps["hangs"].args[0].send_signal(signal.SIGSTOP)
