@@ -9,6 +9,7 @@ import pytest
 
 from configs import known_world
 from dit_jax.bench import steps as steps_module
+from dit_jax.bench import works
 from dit_jax.bench.checkpoint import checkpoint_case
 from dit_jax.bench.growth import flops_of, grown, growth_case
 from dit_jax.bench.plot import plot_bench
@@ -29,6 +30,16 @@ def test_our_steps_are_timed(work):
     assert step() > 0
     assert told["compile_seconds"] > 0
     assert told["flops"] > 1e3
+
+
+def test_a_turn_is_of_as_many_steps_as_take_a_second_or_two():
+    assert [works.steps_of(flops) for flops in (1e6, 14e9, 108e9, 1e12)] == [10, 10, 2, 1]
+    done = []
+    ours = works._repeated(lambda: done.append(time.sleep(0.01)), 108e9)
+    started = time.perf_counter()
+    of_one = steps_module._timed(ours.run, ours.steps)
+    assert (len(done), ours.steps) == (2, 2)
+    assert 0.01 <= of_one <= (time.perf_counter() - started) / 2
 
 
 @pytest.mark.parametrize("work", sorted(WORKS))
