@@ -48,7 +48,7 @@ class Rounds:
 
 
 def our_step(work: str, size: Size, config: ConfigDict) -> tuple[Step, dict[str, float]]:
-    """Work of ours, one of `WORKS`, compiled and warm; its FLOPs, steps of a turn and seconds of compiling."""
+    """Work of ours, one of `WORKS`, compiled and warm; its FLOPs, steps of a turn and seconds until the first."""
     started = time.perf_counter()
     ours = WORKS[work].prepare(size, config)
     ours.run()

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import time
+import types
 
 import numpy as np
 import pytest
@@ -40,6 +41,31 @@ def test_a_turn_is_of_as_many_steps_as_take_a_second_or_two():
     of_one = steps_module._timed(ours.run, ours.steps)
     assert (len(done), ours.steps) == (2, 2)
     assert 0.01 <= of_one <= (time.perf_counter() - started) / 2
+
+
+@pytest.mark.parametrize("work", ["train", "sample"])
+def test_one_program_makes_the_steps_that_are_told(work, monkeypatch):
+    real, states, samplers = works._program, [], []
+
+    def watched(size, config):
+        program, state, batch = real(size, config)
+
+        def steps(*given):
+            states.append(program.steps(*given))
+            return states[-1]
+
+        def sampler(how):
+            samplers.append(how.num_steps)
+            return program.sampler(how)
+
+        return types.SimpleNamespace(steps=steps, sampler=sampler), state, batch
+
+    monkeypatch.setattr(works, "_program", watched)
+    monkeypatch.setattr(works, "MOST_STEPS", 3)
+    ours = WORKS[work].prepare(TINY, CONFIG)
+    ours.run()
+    assert ours.steps == 3
+    assert [int(state.step) for state, _ in states] + samplers == [3]
 
 
 @pytest.mark.parametrize("work", sorted(WORKS))
