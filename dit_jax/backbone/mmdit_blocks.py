@@ -17,6 +17,7 @@ from dit_jax.backbone.mmdit_config import MMDiTConfig
 from dit_jax.layers.attend import QKV, attend
 from dit_jax.layers.attention import ATTENTION, Attention, Projections
 from dit_jax.layers.dense import Dense
+from dit_jax.layers.gelu import gelu
 from dit_jax.layers.mlp import MLP
 from dit_jax.layers.norm import modulate
 from dit_jax.layers.rope import apply_rope
@@ -93,7 +94,7 @@ class SingleBlock(nnx.Module):
     def _branch(self, y: Tokens, gate: Float[Array, "B _ D"], group: Group) -> Tokens:
         attended = attend_jointly(self.attention.heads(y, rotation=group.rotation), group)
         attended = attended.swapaxes(1, 2).reshape(y.shape)
-        both = jnp.concatenate([attended, jax.nn.gelu(self.up(y), approximate=True)], -1)
+        both = jnp.concatenate([attended, gelu(self.up(y))], -1)
         return self.out.gated(both, gate)
 
 

@@ -20,6 +20,7 @@ from dit_jax.layers.attention import Attention
 from dit_jax.layers.conv import Conv2d, Convolved, Features, GroupNorm, TemporalConv
 from dit_jax.layers.dense import Dense
 from dit_jax.layers.embed import sinusoids
+from dit_jax.layers.gelu import gelu
 from dit_jax.layers.norm import layer_norm
 from dit_jax.layers.rope import Rotation
 
@@ -179,7 +180,7 @@ class AttentionBlock(nnx.Module):
             x = x + y.reshape(across.shape).swapaxes(1, 2).reshape(x.shape)
         y = layer_norm(x).reshape(batch, -1, channels)
         x = x + self.text_attention(y, context.text, ids=ids_of_mask(context.text_mask)).reshape(x.shape)
-        return x + self.mlp_down(jax.nn.gelu(self.mlp_up(layer_norm(x)), approximate=True))
+        return x + self.mlp_down(gelu(self.mlp_up(layer_norm(x))))
 
 
 class ConditionEmbedding(nnx.Module):

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from dit_jax.arrays import DType
 from dit_jax.layers.dense import Dense
+from dit_jax.layers.gelu import gelu
 
 KINDS = ("gelu", "swiglu")
 
@@ -49,5 +50,5 @@ class MLP(nnx.Module):
 
     def _hidden(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch hidden"]:
         if self.gate is None:
-            return jax.nn.gelu(self.up(x), approximate=True)
+            return gelu(self.up(x))
         return jax.nn.silu(self.gate(x)) * self.up(x)
