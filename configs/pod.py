@@ -16,16 +16,16 @@ With full remat and one video a chip, by their plans (docs/plan.md):
 |---|---|---|---|---|
 | xl_4k | v5e:4x4, fsdp=16 | 1.6 | 191 | 53 % |
 | xl_16k | v5e:4x4, fsdp=16 | 3.0 | 1297 | 61 % |
-| 2.6b_4k | v5e:4x4, fsdp=16 | 4.1 | 479 | 56 % |
-| 2.6b_16k | v5e:4x4, fsdp=16 | 6.5 | 2725 | 65 % |
+| 2.6b_4k | v5e:4x4, fsdp=16 | 4.1 | 477 | 56 % |
+| 2.6b_16k | v5e:4x4, fsdp=16 | 6.5 | 2723 | 65 % |
 | xl_4k | v6e:4x4, fsdp=16 | 1.5 | 67 | 32 % |
 | xl_16k | v6e:4x4, fsdp=16 | 2.8 | 377 | 45 % |
-| 2.6b_4k | v6e:4x4, fsdp=16 | 4.1 | 156 | 37 % |
-| 2.6b_16k | v6e:4x4, fsdp=16 | 6.3 | 764 | 50 % |
+| 2.6b_4k | v6e:4x4, fsdp=16 | 4.1 | 154 | 37 % |
+| 2.6b_16k | v6e:4x4, fsdp=16 | 6.3 | 762 | 50 % |
 | xl_4k | v5p:2x2x2, fsdp=8 | 2.5 | 95 | 46 % |
 | xl_16k | v5p:2x2x2, fsdp=8 | 3.8 | 550 | 62 % |
-| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.1 | 212 | 55 % |
-| 2.6b_16k | v5p:2x2x2, fsdp=8 | 9.3 | 1162 | 66 % |
+| 2.6b_4k | v5p:2x2x2, fsdp=8 | 7.1 | 211 | 55 % |
+| 2.6b_16k | v5p:2x2x2, fsdp=8 | 9.3 | 1160 | 66 % |
 | 2.6b_16k | h100:8, fsdp=8 | 16.2, by XLA for CPUs | | |
 | 14b_16k | h200:8, fsdp=8 | 60.5, by XLA for CPUs | | |
 
