@@ -101,7 +101,7 @@ def compile_job(
     """Compiles one of `JOBS` for `config`, as `planned`, ahead of time.
 
     Raises:
-      ValueError: the mesh does not suit the devices, or the batch the mesh.
+      ValueError: the mesh does not suit the devices, or the batch the mesh, or the compiler fails.
     """
     mesh = make_mesh(build.section(config, "mesh"), list(devices))
     started = time.monotonic()
@@ -110,7 +110,8 @@ def compile_job(
         compiled, text = _compiled(lowered, devices[0].platform)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
+            first = str(error).splitlines()[0]
+            raise ValueError(f"the compiler failed ({first}): choose another mesh or remat policy") from error
         return _refused(dict(mesh.shape), time.monotonic() - started, str(error))
     seconds, memory = time.monotonic() - started, _memory(compiled.memory_analysis())
     written = lowered.as_text(dialect="hlo")

@@ -6,15 +6,18 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
+import jax
 import pytest
 from rich.console import Console
 
 from configs import pod
 from dit_jax import build
+from dit_jax.plan import lower
 from dit_jax.plan.lower import needed, planned, refusal
 from dit_jax.plan.page import show, table
-from dit_jax.plan.search import meshes, ranked
+from dit_jax.plan.search import meshes, ranked, search
 from dit_jax.plan.topology import topology
 from dit_jax.sweep.flops import step_flops
 from tests.plan.tiny_plans import tiny
@@ -83,6 +86,22 @@ def test_a_search_plans_what_is_possible_and_names_what_is_not(plans):
     assert any(re.fullmatch(r"planned: fsdp=2 .*: \S+ ms a step, peak \S+ GiB", line) for line in told), told
     assert 0 < found[0]["mfu"] < 1
     assert found[0]["step_seconds"]["estimate"] > found[0]["step_seconds"]["compute"] > 0
+
+
+def test_a_search_goes_on_where_the_compiler_fails(monkeypatch):
+    """libtpu 0.0.51 does on some plans."""
+
+    def fails(*args):
+        raise jax.errors.JaxRuntimeError("INTERNAL: one chunk overlaps another\nand more")
+
+    monkeypatch.setitem(lower.JOBS, "train", types.SimpleNamespace(lower=fails))
+    told = []
+    with pytest.raises(ValueError, match="remat=full: the compiler failed"):
+        search(tiny(), topology("cpu:1"), {}, remats=("none", "full"), report=told.append)
+    assert len(told) == 2
+    assert all(
+        "compiler failed (INTERNAL: one chunk overlaps another): choose another" in line for line in told
+    )
 
 
 def test_the_fastest_that_fits_comes_first():
